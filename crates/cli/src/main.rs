@@ -1,0 +1,2 @@
+//! The `mountlab` program.
+fn main() {}

@@ -1,0 +1,57 @@
+//! Where the parts of a running lab are reached from outside.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Addresses and credentials of a running lab.
+#[derive(Clone)]
+pub struct Access {
+    /// Base URL of the E2B API and of the gateway, without a trailing slash: `http://127.0.0.1:PORT`.
+    pub e2b_url: String,
+    /// The value of `E2B_API_KEY`.
+    pub e2b_key: String,
+    /// The value of `E2B_DOMAIN`.
+    pub e2b_domain: String,
+    /// A kubeconfig file for the lab's API server.
+    pub kubeconfig: PathBuf,
+    /// The object store, if the backend has one of its own.
+    pub object_store: Option<ObjectStore>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Access")
+            .field("e2b_url", &self.e2b_url)
+            .field("e2b_domain", &self.e2b_domain)
+            .field("kubeconfig", &self.kubeconfig)
+            .field("object_store", &self.object_store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The S3-compatible object store that stands for OSS.
+#[derive(Clone)]
+pub struct ObjectStore {
+    /// Endpoint as a client outside the lab reaches it: `http://127.0.0.1:PORT`.
+    pub outside_endpoint: String,
+    /// Endpoint as a sandbox's sidecar reaches it; this is what goes into a PersistentVolume's `url`.
+    pub inside_endpoint: String,
+    /// Region used in signatures.
+    pub region: String,
+    /// AccessKey ID of a key that may do everything.
+    pub access_key_id: String,
+    /// The secret of that key.
+    pub access_key_secret: String,
+}
+
+impl fmt::Debug for ObjectStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ObjectStore")
+            .field("outside_endpoint", &self.outside_endpoint)
+            .field("inside_endpoint", &self.inside_endpoint)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
+}

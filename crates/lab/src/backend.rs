@@ -1,0 +1,134 @@
+//! The two traits: a backend brings labs up, a lab is one that is up.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use journal::Journal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Access, Fault, FaultHandle, LabError, Mount};
+
+/// Something that a scenario can need and a backend can lack.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Capability {
+    /// An object store of the lab's own, with buckets that a scenario fills.
+    ObjectStore,
+    /// NFS exports of the lab's own.
+    NetworkFileSystem,
+    /// Reading a sandbox's mount table from outside the sandbox.
+    MountTable,
+    /// Moving the clock (`advance`).
+    Clock,
+    /// Faults at the CSI calls.
+    RpcFaults,
+    /// Faults of the storage servers.
+    StorageFaults,
+    /// Killing components and sidecars.
+    ProcessFaults,
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::ObjectStore => "an object store of its own",
+            Self::NetworkFileSystem => "NFS exports of its own",
+            Self::MountTable => "reading a sandbox's mount table",
+            Self::Clock => "moving the clock",
+            Self::RpcFaults => "faults at CSI calls",
+            Self::StorageFaults => "faults of the storage servers",
+            Self::ProcessFaults => "killing components",
+        })
+    }
+}
+
+/// How a lab is to be brought up.
+#[derive(Clone, Debug)]
+pub struct UpOptions {
+    /// Names the lab in messages and in the names of what it makes; unique among labs that run at once.
+    pub name: String,
+    /// Seed of whatever is drawn by chance.
+    pub seed: u64,
+    /// Where the lab may leave files that outlive it: logs, the kubeconfig.
+    pub directory: PathBuf,
+    /// How long bringing it up may take before [`LabError::Deadline`].
+    pub deadline: Duration,
+}
+
+/// A place where labs can be brought up.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// `embedded`, `kind` or `cluster`.
+    fn name(&self) -> &'static str;
+
+    /// Which of `needed` this backend does not have.
+    fn missing(&self, needed: &[Capability]) -> Vec<Capability>;
+
+    /// Brings a lab up and returns once it answers on every address of its [`Access`].
+    ///
+    /// # Errors
+    /// [`LabError`] with what failed; nothing of a lab that didn't come up is left.
+    async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError>;
+}
+
+/// A running lab. Dropping it takes it down without waiting; [`Lab::down`] waits and reports.
+#[async_trait]
+pub trait Lab: Send + Sync {
+    /// Where its parts are reached.
+    fn access(&self) -> &Access;
+
+    /// The journal of everything in this lab.
+    fn journal(&self) -> &Journal;
+
+    /// The mount table of the sandbox's main container, read from outside of it: every mount point that a process
+    /// of the container sees.
+    ///
+    /// # Errors
+    /// [`LabError::NotFound`] when there is no such running sandbox.
+    async fn mounts(&self, namespace: &str, sandbox: &str) -> Result<Vec<Mount>, LabError>;
+
+    /// Moves the lab's clock forward.
+    ///
+    /// # Errors
+    /// [`LabError::Unsupported`] where the backend lacks [`Capability::Clock`].
+    async fn advance(&self, duration: Duration) -> Result<(), LabError>;
+
+    /// Starts a fault, which lasts until it is healed, has struck as often as it says, or the lab ends.
+    ///
+    /// # Errors
+    /// [`LabError::Unsupported`] for a fault that the backend cannot make.
+    async fn inject(&self, fault: Fault) -> Result<FaultHandle, LabError>;
+
+    /// Ends a fault.
+    ///
+    /// # Errors
+    /// [`LabError::NotFound`] for a handle that isn't of this lab.
+    async fn heal(&self, fault: FaultHandle) -> Result<(), LabError>;
+
+    /// What is there although no sandbox claims it: mounts, processes and links of sandboxes that are gone.
+    ///
+    /// # Errors
+    /// [`LabError`] when the inventory can't be taken.
+    async fn leftovers(&self) -> Result<Vec<Leftover>, LabError>;
+
+    /// Takes the lab down and returns once nothing of it is left.
+    ///
+    /// # Errors
+    /// [`LabError`] naming what could not be removed.
+    async fn down(self: Box<Self>) -> Result<(), LabError>;
+}
+
+/// One entry of the leak ledger.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leftover {
+    /// `mount`, `process`, `interface`, `directory` or `object`.
+    pub kind: String,
+    /// Path, process id and name, or object name.
+    pub subject: String,
+    /// Which sandbox or component made it, as far as known.
+    pub owner: String,
+}

@@ -1,0 +1,21 @@
+//! What a place to run scenarios in must offer: one trait, implemented once per backend.
+//!
+//! ```text
+//! cli ──► scenario ──► lab (this trait) ◄── lab-embedded, lab-kind, lab-cluster
+//! ```
+//!
+//! The engine sees a lab only through [`Lab`]: addresses to talk to over the network, the journal, and the few
+//! things that no public API of the system offers (mount tables, faults, the clock). What a backend cannot do it
+//! says before the run, in [`Backend::missing`].
+
+mod access;
+mod backend;
+mod error;
+mod fault;
+mod mounts;
+
+pub use access::{Access, ObjectStore};
+pub use backend::{Backend, Capability, Lab, Leftover, UpOptions};
+pub use error::LabError;
+pub use fault::{Fault, FaultHandle};
+pub use mounts::Mount;

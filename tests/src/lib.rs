@@ -1,0 +1,1 @@
+//! Whole-system tests of Mountlab live in `tests/`.
