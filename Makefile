@@ -1,0 +1,46 @@
+# Every target works on a fresh Debian or Ubuntu machine with a Rust toolchain; see docs/guide.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+SCENARIOS ?= scenarios
+REPORT ?= target/mountlab
+# Programs of the machine that the tests drive: package=program pairs.
+RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=-
+TEST_PACKAGES := $(RUN_PACKAGES) kubernetes-client=kubectl nodejs=node npm=npm s3fs=s3fs
+
+.PHONY: help run test e2e bench lint build release tools-run tools-test clean
+
+help: ## shows this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: tools-run release ## replays every scenario on the embedded backend
+	target/release/mountlab run $(SCENARIOS) --report $(REPORT)
+
+test: tools-test build ## runs the whole test suite that needs no Docker
+	$(CARGO) test --workspace --locked
+
+bench: tools-test release ## prints the benchmarks
+	target/release/mountlab bench boot
+
+lint: ## format, clippy, documentation, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	tools/licences
+
+build:
+	$(CARGO) build --workspace --bins --locked
+
+release:
+	$(CARGO) build --release --locked -p cli
+
+tools-run:
+	@tools/install $(RUN_PACKAGES)
+
+tools-test:
+	@tools/install $(TEST_PACKAGES)
+
+clean: ## removes what was built
+	$(CARGO) clean
