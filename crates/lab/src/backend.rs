@@ -9,7 +9,7 @@ use journal::Journal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Fault, FaultHandle, LabError, Mount};
+use crate::{Access, Fault, FaultHandle, LabError, Mount, Requirement};
 
 /// Something that a scenario can need and a backend can lack.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
@@ -67,6 +67,11 @@ pub trait Backend: Send + Sync {
     /// Which of `needed` this backend does not have.
     fn missing(&self, needed: &[Capability]) -> Vec<Capability>;
 
+    /// What it needs of this machine, checked now.
+    fn requirements(&self) -> Vec<Requirement> {
+        Vec::new()
+    }
+
     /// Brings a lab up and returns once it answers on every address of its [`Access`].
     ///
     /// # Errors
@@ -113,6 +118,15 @@ pub trait Lab: Send + Sync {
     /// # Errors
     /// [`LabError`] when the inventory can't be taken.
     async fn leftovers(&self) -> Result<Vec<Leftover>, LabError>;
+
+    /// How much memory the lab holds now, in bytes: the proportional share of each of its processes and what its
+    /// files in memory take.
+    ///
+    /// # Errors
+    /// [`LabError::Unsupported`] where the backend can't tell.
+    async fn memory(&self) -> Result<u64, LabError> {
+        Err(LabError::Unsupported { backend: "this", what: "a measure of its memory".to_owned() })
+    }
 
     /// Takes the lab down and returns once nothing of it is left.
     ///

@@ -13,9 +13,11 @@ mod backend;
 mod error;
 mod fault;
 mod mounts;
+mod requirement;
 
 pub use access::{Access, ObjectStore};
 pub use backend::{Backend, Capability, Lab, Leftover, UpOptions};
 pub use error::LabError;
 pub use fault::{Fault, FaultHandle};
 pub use mounts::Mount;
+pub use requirement::Requirement;
