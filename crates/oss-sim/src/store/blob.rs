@@ -1,0 +1,116 @@
+//! Bytes that were stored once and never change: small ones in memory, the others in files of their own.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+/// Blobs of at most this many bytes may stay in memory.
+pub(super) const SMALL: u64 = 64 * 1024;
+
+/// How many bytes all blobs in memory may hold together; what comes later goes to files.
+const MEMORY_BUDGET: u64 = 16 * 1024 * 1024;
+
+/// Makes blobs and counts the memory they hold.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    directory: PathBuf,
+    made: AtomicU64,
+    in_memory: Arc<AtomicU64>,
+}
+
+impl Blobs {
+    /// Keeps its files in `directory`, which must exist.
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self { directory, made: AtomicU64::new(0), in_memory: Arc::default() }
+    }
+
+    /// A blob in memory, unless `bytes` is too large or the budget is used up.
+    pub(super) fn small(&self, bytes: &[u8]) -> Option<Blob> {
+        let length = bytes.len() as u64;
+        let fits = |used: u64| used.checked_add(length).filter(|used| *used <= MEMORY_BUDGET);
+        if length > SMALL || self.in_memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err()
+        {
+            return None;
+        }
+        let lease = Lease { bytes: length, in_memory: self.in_memory.clone() };
+        Some(Blob::Memory { bytes: Bytes::copy_from_slice(bytes), _lease: lease })
+    }
+
+    /// A new empty file for a blob that is about to be written.
+    pub(super) fn create_file(&self) -> std::io::Result<(std::fs::File, OwnedFile)> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let path = self.directory.join(format!("{number:x}"));
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
+        Ok((file, OwnedFile(path)))
+    }
+}
+
+/// Gives its share of the memory budget back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    bytes: u64,
+    in_memory: Arc<AtomicU64>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.in_memory.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A file that is removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnedFile(PathBuf);
+
+impl OwnedFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for OwnedFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!(path = %self.0.display(), %error, "blob file not removed");
+        }
+    }
+}
+
+/// Stored bytes.
+#[derive(Debug)]
+pub(crate) enum Blob {
+    /// A small one.
+    Memory {
+        /// The bytes, in an allocation of their own.
+        bytes: Bytes,
+        /// Its share of the memory budget.
+        _lease: Lease,
+    },
+    /// A large one.
+    File(OwnedFile),
+}
+
+impl Blob {
+    /// Reads `length` bytes from `offset` on. Blocks on the file system.
+    pub(super) fn read(&self, offset: u64, length: usize) -> std::io::Result<Bytes> {
+        match self {
+            Self::Memory { bytes, .. } => {
+                let start = usize::try_from(offset).map_err(std::io::Error::other)?;
+                Ok(bytes.slice(start..start + length))
+            }
+            Self::File(file) => {
+                let mut file = std::fs::File::open(file.path())?;
+                file.seek(SeekFrom::Start(offset))?;
+                let mut bytes = Vec::with_capacity(length);
+                file.take(length as u64).read_to_end(&mut bytes)?;
+                if bytes.len() < length {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(bytes.into())
+            }
+        }
+    }
+}
