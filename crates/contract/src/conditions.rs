@@ -1,0 +1,164 @@
+//! Conditions of a Sandbox: names, reasons, and reading and setting them (`kubernetes.md` §1.9).
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Condition types.
+pub mod types {
+    /// The pod is ready and the runtime initialised.
+    pub const READY: &str = "Ready";
+    /// Progress of a pause.
+    pub const SANDBOX_PAUSED: &str = "SandboxPaused";
+    /// Progress of a resume.
+    pub const SANDBOX_RESUMED: &str = "SandboxResumed";
+    /// Outcome of a re-initialisation.
+    pub const RUNTIME_INITIALIZED: &str = "RuntimeInitialized";
+    /// Progress of an in-place update.
+    pub const INPLACE_UPDATE: &str = "InplaceUpdate";
+    /// Progress of a replacing upgrade.
+    pub const UPGRADING: &str = "Upgrading";
+    /// Progress of a recycling.
+    pub const RECYCLING: &str = "Recycling";
+    /// A claim has ended.
+    pub const COMPLETED: &str = "Completed";
+    /// A claim has reached its limit.
+    pub const TIMED_OUT: &str = "TimedOut";
+}
+
+/// Condition reasons.
+pub mod reasons {
+    /// Ready was copied from the pod.
+    pub const POD_READY: &str = "PodReady";
+    /// A container is waiting; the message is the container's.
+    pub const START_CONTAINER_FAILED: &str = "StartContainerFailed";
+    /// The pod could not be made.
+    pub const POD_CREATE_FAILED: &str = "PodCreateFailed";
+    /// An in-place update is in flight.
+    pub const INPLACE_UPDATING: &str = "InplaceUpdating";
+    /// A replacing upgrade is in progress.
+    pub const UPGRADING: &str = "Upgrading";
+    /// Started, not done.
+    pub const PENDING: &str = "Pending";
+    /// The pod of a paused sandbox is gone.
+    pub const STOP_PAUSE_SUCCEED: &str = "StopPauseSucceed";
+    /// A pause was refused because of mounted storage.
+    pub const STORAGE_NOT_HIBERNATABLE: &str = "StorageNotHibernatable";
+    /// Snapshot pause: the image changed.
+    pub const IMAGE_CHANGED: &str = "ImageChanged";
+    /// Snapshot pause: being taken.
+    pub const CHECKPOINT_CREATING: &str = "CheckpointCreating";
+    /// Snapshot pause: taken.
+    pub const CHECKPOINT_SUCCEEDED: &str = "CheckpointSucceeded";
+    /// Snapshot pause, or upgrade: not taken.
+    pub const CHECKPOINT_FAILED: &str = "CheckpointFailed";
+    /// Snapshot pause: done.
+    pub const SNAPSHOT_PAUSE_SUCCEED: &str = "SnapshotPauseSucceed";
+    /// A resume began.
+    pub const CREATE_POD: &str = "CreatePod";
+    /// The new pod runs.
+    pub const RESUME_POD: &str = "ResumePod";
+    /// Done.
+    pub const SUCCEEDED: &str = "Succeeded";
+    /// Not done; the message says why.
+    pub const FAILED: &str = "Failed";
+    /// Upgrade step.
+    pub const RESUMING: &str = "Resuming";
+    /// Upgrade step.
+    pub const RESUME_SUCCEED: &str = "ResumeSucceed";
+    /// Upgrade step.
+    pub const PRE_UPGRADE: &str = "PreUpgrade";
+    /// Upgrade step.
+    pub const PRE_UPGRADE_FAILED: &str = "PreUpgradeFailed";
+    /// Upgrade step.
+    pub const CHECKPOINTING: &str = "Checkpointing";
+    /// Upgrade step.
+    pub const UPGRADE_POD: &str = "UpgradePod";
+    /// Upgrade step.
+    pub const UPGRADE_POD_FAILED: &str = "UpgradePodFailed";
+    /// Upgrade step.
+    pub const POST_UPGRADE: &str = "PostUpgrade";
+    /// Upgrade step.
+    pub const POST_UPGRADE_FAILED: &str = "PostUpgradeFailed";
+    /// Recycling step.
+    pub const RECYCLING_STARTED: &str = "RecyclingStarted";
+    /// Recycling step.
+    pub const RECYCLING_COMPLETED: &str = "RecyclingCompleted";
+    /// Recycling step.
+    pub const RECYCLING_SUCCEEDED: &str = "RecyclingSucceeded";
+    /// Recycling step.
+    pub const RECYCLING_FAILED: &str = "RecyclingFailed";
+    /// Recycling step.
+    pub const RECYCLING_TIMEOUT: &str = "RecyclingTimeout";
+    /// Recycling step.
+    pub const RECYCLING_REJECTED: &str = "RecyclingRejected";
+    /// A claim names no existing set.
+    pub const SANDBOX_SET_NOT_FOUND: &str = "SandboxSetNotFound";
+    /// A claim is complete.
+    pub const ALL_REPLICAS_CLAIMED: &str = "AllReplicasClaimed";
+    /// A claim reached its limit.
+    pub const CLAIM_TIMEOUT_REACHED: &str = "ClaimTimeoutReached";
+    /// A claim ended at its limit.
+    pub const TIMEOUT_REACHED: &str = "TimeoutReached";
+    /// A claim asks for a feature that is switched off.
+    pub const FEATURE_GATE_DISABLED: &str = "FeatureGateDisabled";
+}
+
+/// Longest message of a condition in characters; longer ones are cut and get an ellipsis.
+pub const MESSAGE_LIMIT: usize = 1024;
+
+/// The condition of type `kind`.
+pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Whether the condition of type `kind` is there and True.
+pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
+    find(conditions, kind).is_some_and(|condition| condition.status == "True")
+}
+
+/// Sets the condition of type `kind`. Its `lastTransitionTime` moves to `now` only when the status changes; a long
+/// message is cut. Returns whether anything but times changed.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    kind: &str,
+    is_true: bool,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> bool {
+    let status = if is_true { "True" } else { "False" };
+    let message = cut(message);
+    let Some(existing) = conditions.iter_mut().find(|condition| condition.type_ == kind) else {
+        conditions.push(Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            last_transition_time: Time(now),
+            observed_generation: None,
+        });
+        return true;
+    };
+    let changed = existing.status != status || existing.reason != reason || existing.message != message;
+    if existing.status != status {
+        existing.last_transition_time = Time(now);
+    }
+    status.clone_into(&mut existing.status);
+    reason.clone_into(&mut existing.reason);
+    existing.message = message;
+    changed
+}
+
+/// Removes the condition of type `kind`; whether there was one.
+pub fn remove(conditions: &mut Vec<Condition>, kind: &str) -> bool {
+    let before = conditions.len();
+    conditions.retain(|condition| condition.type_ != kind);
+    conditions.len() != before
+}
+
+fn cut(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_LIMIT) {
+        None => message.to_owned(),
+        Some((end, _)) => format!("{}…", &message[..end]),
+    }
+}

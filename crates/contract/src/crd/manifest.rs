@@ -1,0 +1,47 @@
+//! The definitions as objects and as files.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+use super::schema::polish;
+
+/// One YAML file of `kind/manifests/crds/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// File name, such as `agents.kruise.io_sandboxes.yaml`.
+    pub file_name: String,
+    /// The whole text.
+    pub yaml: String,
+}
+
+/// Every definition this project installs, in the order of `kubernetes.md` §1.0.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![
+        polish(super::Sandbox::crd(), true),
+        polish(super::SandboxSet::crd(), true),
+        polish(super::SandboxClaim::crd(), true),
+        polish(super::SandboxTemplate::crd(), true),
+        polish(super::Checkpoint::crd(), true),
+        polish(super::SandboxUpdateOps::crd(), true),
+        polish(super::Commit::crd(), true),
+        polish(super::TrafficPolicy::crd(), false),
+    ]
+}
+
+/// The definitions as YAML files.
+///
+/// # Errors
+/// When a definition cannot be written as YAML, which would be a defect of the types here.
+pub fn manifests() -> Result<Vec<Manifest>, serde_saphyr::ser::Error> {
+    all()
+        .iter()
+        .map(|definition| {
+            let file_name = format!("{}_{}.yaml", definition.spec.group, definition.spec.names.plural);
+            let body = serde_saphyr::to_string(definition)?;
+            Ok(Manifest {
+                file_name,
+                yaml: format!("# Generated from crates/contract/src/crd; do not edit.\n{body}"),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! The derived state of a sandbox that pool, claim and API go by (`kubernetes.md` §1.10).
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use crate::conditions::{self, types};
+use crate::crd::{Sandbox, SandboxPhase};
+
+/// Derived state of a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxState {
+    /// On its way; not to be claimed yet.
+    Creating,
+    /// Ready and unclaimed.
+    Available,
+    /// Claimed and ready.
+    Running,
+    /// Claimed and paused, pausing or in some other phase.
+    Paused,
+    /// Ended, ending, or claimed and not ready. Never delete a claimed sandbox on this alone.
+    Dead,
+}
+
+/// The state of `sandbox` at `now`.
+pub fn derive(sandbox: &Sandbox, now: Timestamp) -> SandboxState {
+    let status = sandbox.status.as_ref();
+    let phase = status.map(|status| &status.phase).unwrap_or(&SandboxPhase::None);
+    let ready = status.is_some_and(|status| conditions::is_true(&status.conditions, types::READY));
+    let expired = sandbox.spec.shutdown_time.as_ref().is_some_and(|deadline| deadline.0 < now);
+    if sandbox.metadata.deletion_timestamp.is_some() || expired {
+        return SandboxState::Dead;
+    }
+    match phase {
+        SandboxPhase::Pending => SandboxState::Creating,
+        SandboxPhase::Succeeded | SandboxPhase::Failed | SandboxPhase::Terminating => SandboxState::Dead,
+        _ if owning_set(sandbox).is_some() => {
+            if ready {
+                SandboxState::Available
+            } else {
+                SandboxState::Creating
+            }
+        }
+        SandboxPhase::Running if sandbox.spec.paused => SandboxState::Paused,
+        SandboxPhase::Running if ready => SandboxState::Running,
+        SandboxPhase::Running => SandboxState::Dead,
+        _ => SandboxState::Paused,
+    }
+}
+
+/// The reference to the SandboxSet that controls `sandbox`, if one does.
+pub fn owning_set(sandbox: &Sandbox) -> Option<&OwnerReference> {
+    let owners = sandbox.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == "SandboxSet")
+}
