@@ -1,4 +1,4 @@
-//! AccessKeys and what they may do.
+//! Access keys and what they may do.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;

@@ -1,8 +1,10 @@
 //! Bodies that can be given up halfway.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
@@ -90,17 +92,28 @@ impl Body for RequestBody {
     }
 }
 
+/// How long the first half has to leave the server before the connection is broken, which discards what is still
+/// in the server's own buffers.
+const FLUSH: Duration = Duration::from_millis(20);
+
 /// The first half of an answer's body, then an error, upon which the connection is broken.
 pub(crate) struct HalfBody {
     body: s3s::Body,
     left: u64,
+    flushed: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl HalfBody {
     pub(crate) fn new(body: s3s::Body) -> Self {
         let size = body.size_hint();
         let left = size.exact().unwrap_or_else(|| size.lower()) / 2;
-        Self { body, left }
+        Self { body, left, flushed: Box::pin(tokio::time::sleep(FLUSH)) }
+    }
+
+    /// Breaks the connection once the first half has left.
+    fn poll_break(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        ready!(self.flushed.as_mut().poll(context));
+        Poll::Ready(Some(Err(BodyError::Fault)))
     }
 }
 
@@ -113,16 +126,15 @@ impl Body for HalfBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.left == 0 {
-            return Poll::Ready(Some(Err(BodyError::Fault)));
+            return self.poll_break(context);
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let Some(frame) = frame.transpose().map_err(BodyError::Answer)? else {
-            return Poll::Ready(Some(Err(BodyError::Fault)));
-        };
-        let Ok(mut data) = frame.into_data() else { return Poll::Ready(Some(Err(BodyError::Fault))) };
+        let data = frame.transpose().map_err(BodyError::Answer)?.and_then(|frame| frame.into_data().ok());
+        let Some(mut data) = data else { return self.poll_break(context) };
         let length = usize::try_from(self.left).map_or(data.len(), |left| left.min(data.len()));
         let chunk = data.copy_to_bytes(length);
         self.left -= chunk.len() as u64;
+        self.flushed.as_mut().reset(tokio::time::Instant::now() + FLUSH);
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 

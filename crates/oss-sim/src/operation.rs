@@ -51,13 +51,11 @@ pub(crate) fn bucket_of_host<'host>(host: &'host str, domain: &str) -> Option<&'
 fn names(uri: &Uri, host_bucket: Option<String>) -> (Option<String>, Option<String>) {
     let path = uri.path().strip_prefix('/').unwrap_or_else(|| uri.path());
     let named = |text: &str| Some(decode(text)).filter(|text| !text.is_empty());
-    match host_bucket {
-        Some(bucket) => (Some(bucket), named(path)),
-        None => {
-            let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-            (named(bucket), named(key))
-        }
+    if host_bucket.is_some() {
+        return (host_bucket, named(path));
     }
+    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+    (named(bucket), named(key))
 }
 
 /// Resolves percent signs; what is no UTF-8 afterwards is shown with replacement characters.

@@ -91,36 +91,36 @@ mod tests {
 
     use super::*;
 
-    fn some_etag(text: &str) -> Option<ETagCondition> {
-        Some(text.parse().expect("an ETag"))
+    fn tag(text: &str) -> ETagCondition {
+        text.parse().expect("an ETag")
     }
 
     fn seconds(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
     }
 
-    fn date(second: i64) -> Option<s3s::dto::Timestamp> {
-        Some(convert::timestamp(seconds(second)))
+    fn date(second: i64) -> s3s::dto::Timestamp {
+        convert::timestamp(seconds(second))
     }
 
     #[rstest]
     #[case::none(Conditions::default(), Outcome::Go)]
-    #[case::match_same(Conditions { matches: some_etag("\"a\""), ..Default::default() }, Outcome::Go)]
-    #[case::match_any(Conditions { matches: some_etag("*"), ..Default::default() }, Outcome::Go)]
-    #[case::match_other(Conditions { matches: some_etag("\"b\""), ..Default::default() }, Outcome::Failed("If-Match"))]
+    #[case::match_same(Conditions { matches: Some(tag("\"a\"")), ..Default::default() }, Outcome::Go)]
+    #[case::match_any(Conditions { matches: Some(tag("*")), ..Default::default() }, Outcome::Go)]
+    #[case::match_other(Conditions { matches: Some(tag("\"b\"")), ..Default::default() }, Outcome::Failed("If-Match"))]
     #[case::match_beats_date(
-        Conditions { matches: some_etag("\"a\""), unmodified_since: date(50), ..Default::default() },
+        Conditions { matches: Some(tag("\"a\"")), unmodified_since: Some(date(50)), ..Default::default() },
         Outcome::Go
     )]
     #[case::modified_later(
-        Conditions { unmodified_since: date(99), ..Default::default() },
+        Conditions { unmodified_since: Some(date(99)), ..Default::default() },
         Outcome::Failed("If-Unmodified-Since")
     )]
-    #[case::modified_that_second(Conditions { unmodified_since: date(100), ..Default::default() }, Outcome::Go)]
-    #[case::none_match_same(Conditions { none_matches: some_etag("\"a\""), ..Default::default() }, Outcome::NotModified)]
-    #[case::none_match_other(Conditions { none_matches: some_etag("\"b\""), ..Default::default() }, Outcome::Go)]
-    #[case::not_modified_since(Conditions { modified_since: date(100), ..Default::default() }, Outcome::NotModified)]
-    #[case::modified_since(Conditions { modified_since: date(99), ..Default::default() }, Outcome::Go)]
+    #[case::modified_that_second(Conditions { unmodified_since: Some(date(100)), ..Default::default() }, Outcome::Go)]
+    #[case::none_match_same(Conditions { none_matches: Some(tag("\"a\"")), ..Default::default() }, Outcome::NotModified)]
+    #[case::none_match_other(Conditions { none_matches: Some(tag("\"b\"")), ..Default::default() }, Outcome::Go)]
+    #[case::not_modified_since(Conditions { modified_since: Some(date(100)), ..Default::default() }, Outcome::NotModified)]
+    #[case::modified_since(Conditions { modified_since: Some(date(99)), ..Default::default() }, Outcome::Go)]
     fn outcomes(#[case] conditions: Conditions, #[case] expected: Outcome) {
         let modified = Timestamp::new(100, 600_000_000).expect("in range");
         assert_eq!(conditions.outcome("a", modified), expected);

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use s3s::dto::ETag;
+use s3s::dto::{ETag, StreamingBlob};
+use s3s::stream::ByteStream as _;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 /// A point in time as the protocol library has it.
@@ -21,11 +22,15 @@ pub(super) fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// A length that a client declared.
-pub(super) fn length(declared: Option<i64>) -> S3Result<u64> {
-    let missing =
-        || S3Error::with_message(S3ErrorCode::MissingContentLength, "missing header: content-length");
-    u64::try_from(declared.ok_or_else(missing)?).map_err(|_| invalid("the content length is negative"))
+/// The length of an upload: as declared, or as the body's framing has it, which without any header is 0.
+pub(super) fn length(declared: Option<i64>, body: Option<&StreamingBlob>) -> S3Result<u64> {
+    let Some(declared) = declared else {
+        let framed = body.map_or(Some(0), |body| body.remaining_length().exact());
+        let missing =
+            || S3Error::with_message(S3ErrorCode::MissingContentLength, "missing header: content-length");
+        return framed.map(|length| length as u64).ok_or_else(missing);
+    };
+    u64::try_from(declared).map_err(|_| invalid("the content length is negative"))
 }
 
 /// A strong `ETag` of `value`, which has no quotes.

@@ -10,6 +10,7 @@ mod uploads;
 
 use std::sync::Arc;
 
+#[allow(clippy::wildcard_imports, reason = "the input and the output of every operation")]
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
@@ -32,8 +33,8 @@ fn trailer_names<T>(request: &S3Request<T>) -> String {
     value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-fn answer<T>(output: T) -> S3Result<S3Response<T>> {
-    Ok(S3Response::new(output))
+fn answer<T>(output: T) -> S3Response<T> {
+    S3Response::new(output)
 }
 
 #[async_trait::async_trait]
@@ -53,7 +54,7 @@ impl S3 for Backend {
             })
             .collect();
         let owner = Owner { id: Some(OWNER.into()), display_name: Some(OWNER.into()) };
-        answer(ListBucketsOutput { buckets: Some(buckets), owner: Some(owner), ..Default::default() })
+        Ok(answer(ListBucketsOutput { buckets: Some(buckets), owner: Some(owner), ..Default::default() }))
     }
 
     async fn create_bucket(
@@ -61,7 +62,7 @@ impl S3 for Backend {
         request: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
         self.store.create_bucket(&request.input.bucket)?;
-        answer(CreateBucketOutput { location: Some(format!("/{}", request.input.bucket)) })
+        Ok(answer(CreateBucketOutput { location: Some(format!("/{}", request.input.bucket)) }))
     }
 
     async fn head_bucket(
@@ -69,7 +70,7 @@ impl S3 for Backend {
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
         self.store.lock().bucket(&request.input.bucket)?;
-        answer(HeadBucketOutput::default())
+        Ok(answer(HeadBucketOutput::default()))
     }
 
     async fn delete_bucket(
@@ -77,7 +78,7 @@ impl S3 for Backend {
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
         self.store.delete_bucket(&request.input.bucket)?;
-        answer(DeleteBucketOutput {})
+        Ok(answer(DeleteBucketOutput {}))
     }
 
     async fn get_bucket_location(
@@ -85,7 +86,7 @@ impl S3 for Backend {
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.store.lock().bucket(&request.input.bucket)?;
-        answer(GetBucketLocationOutput::default())
+        Ok(answer(GetBucketLocationOutput::default()))
     }
 
     async fn get_bucket_versioning(
@@ -93,43 +94,43 @@ impl S3 for Backend {
         request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
         self.store.lock().bucket(&request.input.bucket)?;
-        answer(GetBucketVersioningOutput::default())
+        Ok(answer(GetBucketVersioningOutput::default()))
     }
 
     async fn list_objects(
         &self,
         request: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
-        answer(self.list_v1(request.input)?)
+        Ok(answer(self.list_v1(request.input)?))
     }
 
     async fn list_objects_v2(
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        answer(self.list_v2(request.input)?)
+        Ok(answer(self.list_v2(request.input)?))
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        answer(self.put(request).await?)
+        Ok(answer(self.put(request).await?))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        answer(self.get(request.input)?)
+        Ok(answer(self.get(request.input)?))
     }
 
     async fn head_object(
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        answer(self.head(request.input)?)
+        Ok(answer(self.head(request.input)?))
     }
 
     async fn copy_object(
         &self,
         request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
-        answer(self.copy(request)?)
+        Ok(answer(self.copy(request)?))
     }
 
     async fn delete_object(
@@ -137,42 +138,42 @@ impl S3 for Backend {
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.delete(&request.input)?;
-        answer(DeleteObjectOutput::default())
+        Ok(answer(DeleteObjectOutput::default()))
     }
 
     async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        answer(self.delete_many(request.input)?)
+        Ok(answer(self.delete_many(request.input)?))
     }
 
     async fn create_multipart_upload(
         &self,
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        answer(self.create_upload(request.input)?)
+        Ok(answer(self.create_upload(request.input)?))
     }
 
     async fn upload_part(
         &self,
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
-        answer(self.put_part(request).await?)
+        Ok(answer(self.put_part(request).await?))
     }
 
     async fn upload_part_copy(
         &self,
         request: S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
-        answer(self.copy_part(request).await?)
+        Ok(answer(self.copy_part(request).await?))
     }
 
     async fn complete_multipart_upload(
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        answer(self.complete_upload(request.input)?)
+        Ok(answer(self.complete_upload(request.input)?))
     }
 
     async fn abort_multipart_upload(
@@ -180,17 +181,17 @@ impl S3 for Backend {
         request: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         self.abort_upload(&request.input)?;
-        answer(AbortMultipartUploadOutput::default())
+        Ok(answer(AbortMultipartUploadOutput::default()))
     }
 
     async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
-        answer(Backend::list_parts(self, request.input)?)
+        Ok(answer(Backend::list_parts(self, request.input)?))
     }
 
     async fn list_multipart_uploads(
         &self,
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        answer(self.list_uploads(request.input)?)
+        Ok(answer(self.list_uploads(request.input)?))
     }
 }

@@ -20,7 +20,7 @@ impl Backend {
     pub(super) async fn put(&self, request: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
         let trailer_names = trailer_names(&request);
         let input = request.input;
-        let length = length(input.content_length)?;
+        let length = length(input.content_length, input.body.as_ref())?;
         self.store.check_room(&input.bucket, &input.key, length)?;
         let promise = Promise {
             md5: input.content_md5,
@@ -82,7 +82,7 @@ impl Backend {
             body: Some(StreamingBlob::new(content.stream())),
             content_length: Some(size(content.length())),
             content_range: selection.header(object.size()),
-            content_type: input.response_content_type.or(description.content_type),
+            content_type: input.response_content_type.or_else(|| Some(content_type(&object))),
             content_encoding: input.response_content_encoding.or(description.content_encoding),
             content_disposition: input.response_content_disposition.or(description.content_disposition),
             content_language: input.response_content_language.or(description.content_language),
@@ -110,7 +110,7 @@ impl Backend {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(size(selection.content(&object.content).length())),
             content_range: selection.header(object.size()),
-            content_type: description.content_type,
+            content_type: Some(content_type(&object)),
             content_encoding: description.content_encoding,
             content_disposition: description.content_disposition,
             content_language: description.content_language,
@@ -207,6 +207,11 @@ impl Backend {
         let quiet = input.delete.quiet == Some(true);
         Ok(DeleteObjectsOutput { deleted: (!quiet).then_some(deleted), ..Default::default() })
     }
+}
+
+/// The stored content type, or what OSS says where none was given.
+fn content_type(object: &Object) -> String {
+    object.description.content_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned())
 }
 
 fn parts_count(object: &Object, asked: Option<i32>) -> Option<i32> {

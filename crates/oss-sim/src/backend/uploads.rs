@@ -51,7 +51,7 @@ impl Backend {
         let trailer_names = trailer_names(&request);
         let input = request.input;
         check_number(input.part_number)?;
-        let length = length(input.content_length)?;
+        let length = length(input.content_length, input.body.as_ref())?;
         self.store.check_part(&input.bucket, &input.key, &input.upload_id, length)?;
         let promise = Promise {
             md5: input.content_md5,
@@ -127,7 +127,7 @@ impl Backend {
             .into_iter()
             .map(|part| {
                 let number = part.part_number.ok_or(S3ErrorCode::MalformedXML)?;
-                Ok(ListedPart { number, etag: part.e_tag.map(|etag| etag.into_value()) })
+                Ok(ListedPart { number, etag: part.e_tag.map(s3s::dto::ETag::into_value) })
             })
             .collect::<S3Result<_>>()?;
         let conditions =

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn names(keys: &[&str], query: &Query) -> (Vec<String>, bool) {
-        let map: BTreeMap<String, ()> = keys.iter().map(|key| ((*key).to_owned(), ())).collect();
+        let map: BTreeMap<String, u8> = keys.iter().map(|key| ((*key).to_owned(), 0)).collect();
         let page = list(&map, query);
         (page.items.iter().map(|item| item.name().to_owned()).collect(), page.truncated)
     }

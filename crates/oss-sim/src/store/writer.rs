@@ -98,16 +98,12 @@ impl Writer {
             self.flush().await?;
             self.settle().await?
         };
-        let blob = match digested.file.take() {
-            Some((_, file)) => Blob::File(file),
-            None => {
-                let bytes = self.gathered.concat();
-                digested.digest(&self.gathered);
-                match self.blobs.small(&bytes) {
-                    Some(blob) => blob,
-                    None => spill(&self.blobs, &bytes)?,
-                }
-            }
+        let blob = if let Some((_, file)) = digested.file.take() {
+            Blob::File(file)
+        } else {
+            let bytes = self.gathered.concat();
+            digested.digest(&self.gathered);
+            self.blobs.small(&bytes).map_or_else(|| spill(&self.blobs, &bytes), Ok)?
         };
         let Digested { md5, checksums, .. } = *digested;
         Ok(Written {
