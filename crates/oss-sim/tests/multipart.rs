@@ -1,5 +1,7 @@
 //! Multipart uploads over HTTP.
 
+#![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
 use common::{BUCKET, Server, header, headers, pattern, refusal};
