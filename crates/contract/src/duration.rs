@@ -2,8 +2,20 @@
 
 use jiff::SignedDuration;
 
-const UNITS: [(&str, f64); 8] =
-    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+/// Units with their length in nanoseconds.
+const UNITS: [(&str, i128); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
+/// Digits after the point that can matter: an hour has 13 digits of nanoseconds.
+const FRACTION_DIGITS: usize = 13;
 
 /// The duration that `text` writes, or nothing when it is not one or does not fit 64 bits of nanoseconds.
 pub fn parse(text: &str) -> Option<SignedDuration> {
@@ -19,11 +31,8 @@ pub fn parse(text: &str) -> Option<SignedDuration> {
     }
     let mut nanoseconds: i128 = 0;
     while !rest.is_empty() {
-        let (number, tail) =
-            rest.split_at(rest.find(|character: char| !matches!(character, '0'..='9' | '.'))?);
-        let (unit, tail) = tail.split_at(
-            tail.find(|character: char| matches!(character, '0'..='9' | '.')).unwrap_or(tail.len()),
-        );
+        let (number, tail) = rest.split_at(rest.find(|character| !is_number(character))?);
+        let (unit, tail) = tail.split_at(tail.find(is_number).unwrap_or(tail.len()));
         nanoseconds = nanoseconds.checked_add(term(number, unit)?)?;
         rest = tail;
     }
@@ -31,6 +40,11 @@ pub fn parse(text: &str) -> Option<SignedDuration> {
     Some(SignedDuration::from_nanos(nanoseconds))
 }
 
+fn is_number(character: char) -> bool {
+    matches!(character, '0'..='9' | '.')
+}
+
+/// One number and its unit in nanoseconds, rounded down.
 fn term(number: &str, unit: &str) -> Option<i128> {
     let scale = UNITS.iter().find(|(name, _)| *name == unit)?.1;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -38,10 +52,14 @@ fn term(number: &str, unit: &str) -> Option<i128> {
         return None;
     }
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    #[allow(clippy::cast_possible_truncation, reason = "the scale is a whole number below 2^43")]
-    let scale_nanoseconds = scale as i128;
-    let fraction = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse::<f64>().ok()? };
-    #[allow(clippy::cast_possible_truncation, reason = "a fraction of a unit is below 2^43 nanoseconds")]
-    let part = (fraction * scale) as i128;
-    whole.checked_mul(scale_nanoseconds)?.checked_add(part)
+    whole.checked_mul(scale)?.checked_add(fraction_of(fraction, scale)?)
+}
+
+fn fraction_of(digits: &str, scale: i128) -> Option<i128> {
+    let digits = &digits[..digits.len().min(FRACTION_DIGITS)];
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let divisor = 10_i128.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    Some(digits.parse::<i128>().ok()?.checked_mul(scale)? / divisor)
 }

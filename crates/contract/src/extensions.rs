@@ -86,7 +86,10 @@ pub fn parse(metadata: &mut BTreeMap<String, String>) -> Result<Extensions, Prob
             keys::WAIT_READY_TIMEOUT_SECONDS,
             take(keys::WAIT_READY_TIMEOUT_SECONDS),
         )?,
-        reserve_failed_sandbox: failed_retention(old_reserve, take(keys::RESERVE_FAILED_SANDBOX_FOR))?,
+        reserve_failed_sandbox: failed_retention(
+            old_reserve,
+            take(keys::RESERVE_FAILED_SANDBOX_FOR).as_deref(),
+        )?,
         reserve_paused_sandbox_duration: take(keys::RESERVE_PAUSED_SANDBOX_DURATION)
             .map(|value| paused_retention(keys::RESERVE_PAUSED_SANDBOX_DURATION, value))
             .transpose()?,
@@ -158,8 +161,8 @@ fn seconds(key: &str, value: Option<String>) -> Result<Option<i64>, Problem> {
     value.map(|value| value.parse().map_err(|_| bad(key, "must be a whole number of seconds"))).transpose()
 }
 
-fn failed_retention(old: bool, value: Option<String>) -> Result<Retention, Problem> {
-    match value.as_deref() {
+fn failed_retention(old: bool, value: Option<&str>) -> Result<Retention, Problem> {
+    match value {
         None if old => Ok(Retention::Forever),
         None | Some("never") => Ok(Retention::Never),
         Some("forever") => Ok(Retention::Forever),

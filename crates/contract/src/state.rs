@@ -24,7 +24,7 @@ pub enum SandboxState {
 /// The state of `sandbox` at `now`.
 pub fn derive(sandbox: &Sandbox, now: Timestamp) -> SandboxState {
     let status = sandbox.status.as_ref();
-    let phase = status.map(|status| &status.phase).unwrap_or(&SandboxPhase::None);
+    let phase = status.map_or(&SandboxPhase::None, |status| &status.phase);
     let ready = status.is_some_and(|status| conditions::is_true(&status.conditions, types::READY));
     let expired = sandbox.spec.shutdown_time.as_ref().is_some_and(|deadline| deadline.0 < now);
     if sandbox.metadata.deletion_timestamp.is_some() || expired {

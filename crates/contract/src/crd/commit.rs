@@ -37,11 +37,9 @@ pub struct CommitSpec {
     pub image: String,
     /// Layers to squash.
     #[serde(default)]
-    #[schemars(extend("x-default" = 0))]
     pub squash_layer: i32,
     /// Limit in seconds; 0 means none.
     #[serde(default)]
-    #[schemars(extend("x-default" = 0))]
     pub timeout_seconds: i32,
     /// How long the finished object is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,7 +61,6 @@ pub struct RegistryAuth {
 /// Progress of a commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-default" = {"phase": "Pending"}))]
 pub struct CommitStatus {
     /// Phase.
     #[serde(default)]
@@ -71,7 +68,7 @@ pub struct CommitStatus {
     /// Identifier of the commit.
     #[serde(rename = "commitID", default, skip_serializing_if = "Option::is_none")]
     pub commit_id: Option<String>,
-    /// Of types CommitContainer, PullBaseImage and PushCommittedImage.
+    /// Of types `CommitContainer`, `PullBaseImage` and `PushCommittedImage`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -57,7 +57,6 @@ pub struct UpgradeAction {
     pub exec: Option<ExecAction>,
     /// Limit of the command in seconds.
     #[serde(default = "sixty", skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-default" = 60))]
     pub timeout_seconds: Option<i32>,
 }
 
@@ -109,11 +108,11 @@ pub struct CsiMountConfig {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Reference to a SandboxTemplate of the same namespace. `kind` and `apiVersion` are stored and ignored.
+/// Reference to a `SandboxTemplate` of the same namespace. `kind` and `apiVersion` are stored and ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateRef {
-    /// Name of the SandboxTemplate.
+    /// Name of the `SandboxTemplate`.
     pub name: String,
     /// Stored, not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]

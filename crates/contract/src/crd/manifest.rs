@@ -2,8 +2,9 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
+use serde_json::json;
 
-use super::schema::polish;
+use super::schema::{polish, with_status_default};
 
 /// One YAML file of `kind/manifests/crds/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         polish(super::SandboxTemplate::crd(), true),
         polish(super::Checkpoint::crd(), true),
         polish(super::SandboxUpdateOps::crd(), true),
-        polish(super::Commit::crd(), true),
+        with_status_default(polish(super::Commit::crd(), true), json!({"phase": "Pending"})),
         polish(super::TrafficPolicy::crd(), false),
     ]
 }

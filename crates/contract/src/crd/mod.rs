@@ -4,6 +4,7 @@
 //! [`manifests`] into the YAML files of `kind/manifests/crds/`. Pod templates carry no schema at all (unknown fields
 //! are preserved), so they are raw JSON here too: a bad one must not keep a whole list from being read. Use
 //! [`template::pod_template`] to look inside.
+#![allow(clippy::duplicated_attributes, reason = "two printer columns of the same type are not a mistake")]
 
 mod checkpoint;
 mod commit;

@@ -39,7 +39,7 @@ use super::{Lifecycle, PauseStrategy, RuntimeConfig, TemplateRef};
 #[serde(rename_all = "camelCase")]
 pub struct SandboxSpec {
     /// Desired hibernation.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub paused: bool,
     /// How to pause; stored, the pod is always stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,14 +64,14 @@ pub struct SandboxSpec {
     /// Replacing upgrade policy; absent means in-place updates only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade_policy: Option<UpgradePolicy>,
-    /// SandboxTemplate to take the pod template from.
+    /// `SandboxTemplate` to take the pod template from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<TemplateRef>,
     /// Pod template, without a schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub template: Option<Value>,
-    /// PersistentVolumeClaims made for the sandbox, without a schema.
+    /// `PersistentVolumeClaims` made for the sandbox, without a schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_list")]
     pub volume_claim_templates: Option<Vec<Value>>,
@@ -161,7 +161,7 @@ pub enum SandboxPhase {
     Pending,
     /// The pod was seen Running.
     Running,
-    /// Pausing or paused; condition SandboxPaused tells which.
+    /// Pausing or paused; condition `SandboxPaused` tells which.
     Paused,
     /// The pod is being rebuilt.
     Resuming,

@@ -38,7 +38,6 @@ pub struct SandboxClaimSpec {
     #[schemars(
         range(min = 1),
         extend(
-            "x-default" = 1,
             "x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "replicas is immutable"}]
         )
     )]
@@ -49,7 +48,6 @@ pub struct SandboxClaimSpec {
     /// Limit of the claim, a Go duration of at least 1s.
     #[serde(default = "one_minute", skip_serializing_if = "Option::is_none")]
     #[schemars(extend(
-        "x-default" = "1m",
         "x-kubernetes-validations" = [{
             "rule": "duration(self) >= duration('1s')",
             "message": "claimTimeout must be at least 1s"
@@ -58,7 +56,6 @@ pub struct SandboxClaimSpec {
     pub claim_timeout: Option<String>,
     /// How long the completed claim is kept, a Go duration; negative: for ever.
     #[serde(default = "sixty_minutes", skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-default" = "60m"))]
     pub ttl_after_completed: Option<String>,
     /// Labels for the claimed sandboxes and their pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,17 +78,14 @@ pub struct SandboxClaimSpec {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub runtimes: Option<Vec<RuntimeConfig>>,
     /// Keep a half-claimed sandbox for debugging.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-default" = false))]
+    #[serde(default = "no", skip_serializing_if = "Option::is_none")]
     pub reserve_failed_sandbox: Option<bool>,
     /// Build a sandbox when the pool is empty.
     #[serde(default = "yes", skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-default" = true))]
     pub create_on_no_stock: Option<bool>,
     /// Limit of readiness, a Go duration of at least 1s.
     #[serde(default = "thirty_seconds", skip_serializing_if = "Option::is_none")]
     #[schemars(extend(
-        "x-default" = "30s",
         "x-kubernetes-validations" = [{
             "rule": "duration(self) >= duration('1s')",
             "message": "waitReadyTimeout must be at least 1s"
@@ -99,8 +93,7 @@ pub struct SandboxClaimSpec {
     ))]
     pub wait_ready_timeout: Option<String>,
     /// Skip the /init handshake.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-default" = false))]
+    #[serde(default = "no", skip_serializing_if = "Option::is_none")]
     pub skip_init_runtime: Option<bool>,
 }
 
@@ -148,7 +141,7 @@ pub struct SandboxClaimStatus {
     /// When it was Completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
-    /// Of types Completed and TimedOut.
+    /// Of types Completed and `TimedOut`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -166,6 +159,11 @@ pub enum ClaimPhase {
 #[allow(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
 fn one() -> Option<i32> {
     Some(1)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
+fn no() -> Option<bool> {
+    Some(false)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "serde wants the field's type")]

@@ -54,14 +54,14 @@ pub struct SandboxSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub runtimes: Option<Vec<RuntimeConfig>>,
-    /// SandboxTemplate to take the pod template from; not together with template.
+    /// `SandboxTemplate` to take the pod template from; not together with template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<TemplateRef>,
     /// Pod template, without a schema; not together with templateRef.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub template: Option<Value>,
-    /// PersistentVolumeClaims made for every sandbox, without a schema.
+    /// `PersistentVolumeClaims` made for every sandbox, without a schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_list")]
     pub volume_claim_templates: Option<Vec<Value>>,
@@ -107,7 +107,7 @@ pub struct SandboxSetStatus {
     /// Current target revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_revision: Option<String>,
-    /// Name of the SandboxTemplate in use (not a hash).
+    /// Name of the `SandboxTemplate` in use (not a hash).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_revision: Option<String>,
     /// Those of replicas at the target revision.

@@ -1,4 +1,4 @@
-//! Kind SandboxTemplate (`kubernetes.md` §1.3): a pod template with a name.
+//! Kind `SandboxTemplate` (`kubernetes.md` §1.3): a pod template with a name.
 
 use kube::CustomResource;
 use schemars::JsonSchema;

@@ -1,9 +1,11 @@
 //! Schema pieces that a derive can't know, and the last polish of a generated definition.
 //!
-//! A field's API-server default is written as the extension `x-default`: serde's own defaults (empty text, `false`)
-//! are how Rust reads an absent field and are not defaults of the API, so they are dropped.
+//! A field's default in the API is its serde default, unless that is left out when written (`skip_serializing_if`):
+//! then it is only how Rust reads an absent field.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
@@ -50,46 +52,59 @@ pub(super) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-int-or-string": true})
 }
 
-/// A definition as it should be installed: defaults as declared, no `nullable` for absent fields, and
-/// `spec` not required where the contract says so.
-pub(super) fn polish(definition: CustomResourceDefinition, spec_required: bool) -> CustomResourceDefinition {
-    let mut definition = definition;
-    for version in &mut definition.spec.versions {
-        let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) else {
-            continue;
-        };
+/// A definition as it should be installed: no `nullable` for fields that may be absent, no default that is null, no
+/// page-long description of what a quantity is, and `spec` not required where the contract says so.
+pub(super) fn polish(
+    mut definition: CustomResourceDefinition,
+    spec_required: bool,
+) -> CustomResourceDefinition {
+    for root in roots(&mut definition) {
         if !spec_required && let Some(required) = root.required.as_mut() {
             required.retain(|name| name != "spec");
         }
+        tidy(root);
     }
-    let Ok(mut json) = serde_json::to_value(&definition) else { return definition };
-    tidy(&mut json);
-    serde_json::from_value(json).unwrap_or(definition)
+    definition
 }
 
-fn tidy(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(tidy),
-        Value::Object(fields) => {
-            fields.values_mut().for_each(tidy);
-            if fields.contains_key("type") || fields.contains_key("x-kubernetes-int-or-string") {
-                tidy_schema(fields);
-            }
+/// The same with a default for the whole status.
+pub(super) fn with_status_default(
+    mut definition: CustomResourceDefinition,
+    status: Value,
+) -> CustomResourceDefinition {
+    for root in roots(&mut definition) {
+        if let Some(property) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+            property.default = Some(JSON(status.clone()));
         }
-        _ => {}
     }
+    definition
 }
 
-fn tidy_schema(schema: &mut serde_json::Map<String, Value>) {
-    schema.remove("nullable");
-    schema.remove("default");
-    if let Some(default) = schema.remove("x-default") {
-        schema.insert("default".to_owned(), default);
+fn roots(definition: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    definition
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()))
+}
+
+fn tidy(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.title = None;
+    if schema.default.as_ref().is_some_and(|default| default.0.is_null()) {
+        schema.default = None;
     }
-    if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
-        values.retain(|value| !value.is_null());
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        schema.description = None;
     }
-    if schema.get("required").and_then(Value::as_array).is_some_and(Vec::is_empty) {
-        schema.remove("required");
+    if let Some(values) = schema.enum_.as_mut() {
+        values.retain(|value| !value.0.is_null());
+    }
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(tidy);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
+        tidy(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(additional)) = schema.additional_properties.as_mut() {
+        tidy(additional);
     }
 }

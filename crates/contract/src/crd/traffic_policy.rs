@@ -1,4 +1,4 @@
-//! Kind TrafficPolicy (`kubernetes.md` §1.7): what a sandbox may talk to. Written by the manager, enforced by the node.
+//! Kind `TrafficPolicy` (`kubernetes.md` §1.7): what a sandbox may talk to. Written by the manager, enforced by the node.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
@@ -31,7 +31,7 @@ use super::schema::label_selector;
 pub struct TrafficPolicySpec {
     /// Lower wins.
     #[serde(default = "thousand", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0), extend("x-default" = 1000))]
+    #[schemars(range(min = 0))]
     pub priority: Option<i32>,
     /// Pods of the namespace.
     #[schemars(schema_with = "label_selector")]

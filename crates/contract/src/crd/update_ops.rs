@@ -1,4 +1,4 @@
-//! Kind SandboxUpdateOps (`kubernetes.md` §1.6): upgrades claimed sandboxes in groups.
+//! Kind `SandboxUpdateOps` (`kubernetes.md` §1.6): upgrades claimed sandboxes in groups.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -47,7 +47,7 @@ pub struct SandboxUpdateOpsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Lifecycle>,
     /// Stops starting new upgrades.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub paused: bool,
     /// Which states count.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,18 +11,17 @@ pub(super) fn chain(main: &mut Container, injected: LifecycleHandler, clashes: &
         return;
     };
     let commands = (injected.exec.as_ref().and_then(command), &user.exec);
-    *slot = match commands {
-        (Some(first), Some(exec)) => Some(match command(exec) {
+    *slot = if let (Some(first), Some(exec)) = commands {
+        Some(match command(exec) {
             None => injected,
             Some(then) => exec_of(joined(first, then)),
-        }),
-        _ => {
-            clashes.push(
-                "the container has a postStart hook that is no command, the injected one is dropped: envd will not start"
-                    .to_owned(),
-            );
-            Some(user)
-        }
+        })
+    } else {
+        clashes.push(
+            "the container has a postStart hook that is no command, the injected one is dropped: envd will not start"
+                .to_owned(),
+        );
+        Some(user)
     };
 }
 

@@ -34,7 +34,7 @@ pub const CLEANUP_ENABLED: &str = "agents.kruise.io/cleanup-enabled";
 pub const CLEANUP: &str = "agents.kruise.io/cleanup";
 /// Retention after a failed recycling.
 pub const CLEANUP_RETAIN_ON_FAILURE: &str = "agents.kruise.io/cleanup-retain-on-failure";
-/// `"true"` on surplus materialised SandboxTemplates.
+/// `"true"` on surplus materialised `SandboxTemplates`.
 pub const CLEANUP_CANDIDATE: &str = "agents.kruise.io/cleanup-candidate";
 /// `"true"`: wake a paused sandbox for an upgrade.
 pub const UPGRADE_RESUME_TRIGGER: &str = "agents.kruise.io/upgrade-resume-trigger";

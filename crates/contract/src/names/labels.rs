@@ -14,7 +14,7 @@ pub const CLAIM_NAME: &str = "agents.kruise.io/claim-name";
 pub const SANDBOX_ID: &str = "agents.kruise.io/sandbox-id";
 /// `"true"` when a sandbox is kept after a failed claim.
 pub const RESERVED_FAILED_SANDBOX: &str = "agents.kruise.io/reserved-failed-sandbox";
-/// SandboxUpdateOps handling the Sandbox.
+/// `SandboxUpdateOps` handling the Sandbox.
 pub const UPDATE_OPS: &str = "agents.kruise.io/update-ops";
 /// `"true"` after a failed upgrade.
 pub const UPGRADE_FAILED: &str = "agents.kruise.io/upgrade-failed";

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 
 use crate::intents::MountIntent;
 
-/// Whether the volume's access modes allow reading only: ReadOnlyMany is there and no mode that writes.
+/// Whether the volume's access modes allow reading only: `ReadOnlyMany` is there and no mode that writes.
 pub fn is_pure_read_only(volume: &PersistentVolume) -> bool {
     let modes = volume.spec.as_ref().and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default();
     let writes =
