@@ -1,0 +1,28 @@
+// The product document's OSS example with the official JavaScript SDK. Prints what it saw as one line of JSON.
+
+import { Sandbox } from '@e2b/code-interpreter'
+
+const sbx = await Sandbox.create('code-interpreter-inject-test', {
+  timeoutMs: 300_000,
+  metadata: {
+    'e2b.agents.kruise.io/csi-volume-name': 'oss-pv-sandbox-system',
+    'e2b.agents.kruise.io/csi-mount-point': '/data-oss',
+    'e2b.agents.kruise.io/csi-subpath': 'data-subPath',
+  },
+})
+const seen = {}
+await sbx.files.write('/data-oss/hello.txt', 'hello from JavaScript\n')
+seen.cat = (await sbx.commands.run('cat /data-oss/hello.txt')).stdout
+seen.read = await sbx.files.read('/data-oss/hello.txt')
+seen.listed = (await sbx.files.list('/data-oss')).map((entry) => entry.name)
+seen.running = await sbx.isRunning()
+seen.killed = await sbx.kill()
+seen.runningAfterKill = await sbx.isRunning()
+try {
+  await Sandbox.create('code-interpreter-inject-test', {
+    metadata: { 'e2b.agents.kruise.io/csi-volume-name': 'no-such-volume', 'e2b.agents.kruise.io/csi-mount-point': '/x' },
+  })
+} catch (error) {
+  seen.refusal = `${error.name}: ${error.message}`
+}
+console.log(JSON.stringify(seen))
