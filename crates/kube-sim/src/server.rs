@@ -1,0 +1,48 @@
+//! What all requests share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use clock::SharedClock;
+use jiff::Timestamp;
+use journal::Journal;
+
+use crate::identity::Identity;
+use crate::kinds::Registry;
+use crate::logs::PodLogs;
+use crate::state::State;
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    state: Mutex<State>,
+    clock: SharedClock,
+    logs: RwLock<Option<Arc<dyn PodLogs>>>,
+    pub(crate) identity: Identity,
+}
+
+impl Server {
+    pub(crate) fn new(clock: SharedClock, journal: Option<Journal>) -> Self {
+        let state = Mutex::new(State::new(journal, clock.now()));
+        Self { state, clock, logs: RwLock::new(None), identity: Identity::default() }
+    }
+
+    /// The state, locked. Held only while a verb works, never across an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.state().registry)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn logs(&self) -> Option<Arc<dyn PodLogs>> {
+        self.logs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_logs(&self, logs: Arc<dyn PodLogs>) {
+        *self.logs.write().unwrap_or_else(PoisonError::into_inner) = Some(logs);
+    }
+}
