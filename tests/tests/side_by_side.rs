@@ -1,0 +1,47 @@
+//! Two labs at once don't disturb each other.
+#![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
+
+use std::time::Duration;
+
+use serde_json::Value;
+use system_tests::{Up, environment, run};
+
+/// How long the script may take.
+const SCRIPT_LIMIT: Duration = Duration::from_mins(2);
+
+const REQUIREMENTS: &[&str] = &["boto3", "e2b", "e2b-code-interpreter"];
+
+fn example(lab: &Up) -> Value {
+    let mut command = environment::python(REQUIREMENTS, "document_example.py");
+    command.envs(lab.variables()).env("OSS_BUCKET", lab.bucket()).env("CREATE", "create");
+    run(&mut command, SCRIPT_LIMIT).json()
+}
+
+#[test]
+fn two_labs_share_nothing() {
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(Up::start);
+        (Up::start(), first.join().expect("the first lab"))
+    });
+    for variable in ["E2B_API_URL", "E2B_API_KEY", "OSS_ENDPOINT", "OSS_ACCESS_KEY_SECRET", "KUBECONFIG"] {
+        assert_ne!(first.variable(variable), second.variable(variable), "{variable} is shared");
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| first.set_up_document_example());
+        second.set_up_document_example();
+    });
+    // the same names in both: each lab's example must see its own files only
+    let (seen, other) = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| example(&first));
+        (example(&second), seen.join().expect("no panic"))
+    });
+    assert_eq!(seen, other);
+    assert_eq!(seen["read"], "hello from OSS\n");
+
+    first.kubectl().call(&["create", "configmap", "only-in-the-first"]);
+    let absent = second.kubectl().try_call(&["get", "configmap", "only-in-the-first"]);
+    assert!(absent.stderr.contains("NotFound"), "{absent}");
+
+    drop(first);
+    assert_eq!(example(&second)["cat"], "hello from OSS\n", "the end of one lab took part of the other");
+}
