@@ -23,6 +23,9 @@ pub const RUNTIME_CSI: &str = "csi";
 /// Port of envd and, without TLS, of the storage API in a pod.
 pub const ENVD_PORT: u16 = 49983;
 
+/// Level of envd that crate `agent-runtime` really implements (`e2b-api.md` §17); reported as `envdVersion`.
+pub const ENVD_VERSION: &str = "0.6.4";
+
 /// Port of the runtime when it serves HTTPS.
 pub const RUNTIME_TLS_PORT: u16 = 49984;
 
@@ -43,6 +46,9 @@ pub const SOCKET_DIRECTORY: &str = "/var/run/csi/sockets";
 
 /// Path of the storage API in the sandbox.
 pub const STORAGE_API_PATH: &str = "/v1/storage/mounts";
+
+/// Path of the storage API's counterpart for rollback: takes `driver` and `unpublishRequest` (ours, not upstream's).
+pub const STORAGE_UNMOUNT_API_PATH: &str = "/v1/storage/unmounts";
 
 /// Volume context key that carries the pod's UID.
 pub const POD_UID_CONTEXT_KEY: &str = "csi.storage.k8s.io/pod.uid";
