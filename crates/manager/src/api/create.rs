@@ -1,0 +1,201 @@
+//! `POST /v2/sandboxes`, `POST /sandboxes` (`e2b-api.md` §4.1). Checks come in the order of `storage.md` §1.2; nothing
+//! is taken from the pool before the last of them has passed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use contract::crd::{CsiMountConfig, SandboxSet};
+use contract::duration;
+use contract::errors::Code;
+use contract::extensions::Extensions;
+use contract::intents::VolumeMount;
+use contract::names::{RUNTIME_AGENT, RUNTIME_CSI, metadata_keys};
+use contract::request;
+use http::StatusCode;
+use kube::ResourceExt as _;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::body::RawBody;
+use super::context::Context;
+use super::network::NetworkRules;
+use super::view::View;
+use crate::claim::ClaimRequest;
+use crate::deadlines::Deadlines;
+use crate::error::ApiError;
+use crate::keys::Caller;
+use crate::manager::Manager;
+use crate::sandboxes::{self, Situation};
+
+/// The timeout of a request that names none.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+/// The shortest timeout at create, in seconds.
+const SHORTEST_TIMEOUT: i64 = 30;
+/// How long a paused sandbox is kept unless the request says otherwise: 100 × 365 days.
+pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The body; unknown members are ignored.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(rename = "templateID")]
+    template_id: String,
+    timeout: Option<i64>,
+    auto_pause: Option<bool>,
+    #[serde(rename = "allow_internet_access")]
+    allow_internet_access: Option<bool>,
+    network: Option<NetworkRules>,
+    metadata: Option<BTreeMap<String, String>>,
+    env_vars: Option<BTreeMap<String, String>>,
+    volume_mounts: Option<Vec<VolumeMount>>,
+}
+
+/// Creates a sandbox: 201 once it is ready, initialised and everything is mounted.
+pub(crate) async fn create(
+    State(manager): State<Manager>,
+    caller: Caller,
+    context: Context,
+    body: RawBody,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let domain = context.domain(manager.shared.options.domain.as_deref())?;
+    let body: Body = body.read()?;
+    let request = check(&manager, caller, body).await?;
+    let sandbox = manager.claim(request).await?;
+    context.concerns(&sandboxes::id(&sandbox));
+    let view = View::within(&manager, domain, &sandbox, Situation::Running).with_token();
+    Ok((StatusCode::CREATED, Json(view.value())))
+}
+
+/// Everything that can be wrong with a request before a sandbox is touched.
+async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<ClaimRequest, ApiError> {
+    let mut metadata = body.metadata.unwrap_or_default();
+    let options = request::parse(&mut metadata, &body.volume_mounts.unwrap_or_default())?;
+    let (intents, extensions) = (options.mounts, options.extensions);
+    if !intents.is_empty() && !manager.shared.options.mounts_allowed {
+        let message =
+            "mounting storage is switched off on this manager; ask its operator, or leave the mounts out";
+        return Err(ApiError::new(Code::MountsNotAllowed, message));
+    }
+    refuse_unsupported(&extensions)?;
+    let timeout = timeout(manager, body.timeout)?;
+    let network = body.network.map(NetworkRules::checked).transpose()?.filter(|rules| !rules.is_empty());
+    let set = template(manager, &caller, &body.template_id)?;
+    refuse_names(&extensions, &body.template_id)?;
+    check_runtimes(&set, &intents)?;
+    manager.check_quota(&caller, &set)?;
+    let mounts = manager.resolve_mounts(&intents).await?;
+    let auto_pause = body.auto_pause.unwrap_or_default();
+    let deadlines = if extensions.never_timeout {
+        Deadlines::default()
+    } else {
+        let retention = retention(extensions.reserve_paused_sandbox_duration.as_deref());
+        Deadlines::after(manager.now(), timeout, auto_pause, retention)
+    };
+    Ok(ClaimRequest {
+        caller,
+        set,
+        intents,
+        mounts,
+        metadata,
+        environment: body.env_vars.unwrap_or_default(),
+        extensions,
+        deadlines,
+        allow_internet_access: body.allow_internet_access.unwrap_or(true),
+        network,
+    })
+}
+
+/// How long a paused sandbox is kept, from the stored text.
+pub(crate) fn retention(stored: Option<&str>) -> Duration {
+    let parsed = stored.and_then(duration::parse).and_then(|duration| Duration::try_from(duration).ok());
+    parsed.unwrap_or(FOREVER)
+}
+
+fn timeout(manager: &Manager, seconds: Option<i64>) -> Result<Duration, ApiError> {
+    match seconds {
+        None | Some(0) => Ok(DEFAULT_TIMEOUT),
+        Some(seconds) => bounded_timeout(manager, seconds, SHORTEST_TIMEOUT),
+    }
+}
+
+/// A timeout of at least `shortest` seconds and at most what the operator allows.
+pub(crate) fn bounded_timeout(manager: &Manager, seconds: i64, shortest: i64) -> Result<Duration, ApiError> {
+    let longest = manager.shared.options.longest_timeout;
+    let allowed = u64::try_from(seconds).ok().map(Duration::from_secs);
+    allowed.filter(|timeout| seconds >= shortest && *timeout <= longest).ok_or_else(|| {
+        let message =
+            format!("timeout {seconds} is out of bounds: use {shortest} to {} seconds", longest.as_secs());
+        ApiError::new(Code::InvalidTimeout, message)
+    })
+}
+
+/// The pool of that name: a team's in its own namespace; the admin team's in the default namespace, else anywhere.
+fn template(manager: &Manager, caller: &Caller, name: &str) -> Result<Arc<SandboxSet>, ApiError> {
+    let sets = &manager.shared.sets;
+    let found = if caller.is_admin() {
+        sets.get(&manager.shared.options.default_namespace, name).or_else(|| {
+            let mut anywhere = sets.select(|set| set.name_any() == name);
+            anywhere.sort_by_key(|set| std::cmp::Reverse(set.namespace()));
+            anywhere.pop()
+        })
+    } else {
+        sets.get(&caller.team, name)
+    };
+    found.ok_or_else(|| {
+        let message = format!("template or snapshot {name:?} not found: there is no SandboxSet of that name");
+        ApiError::new(Code::TemplateNotFound, message)
+    })
+}
+
+/// Keys that only make sense for a clone of a snapshot.
+fn refuse_names(extensions: &Extensions, template: &str) -> Result<(), ApiError> {
+    for (key, value) in [
+        (metadata_keys::SANDBOX_NAME, &extensions.sandbox_name),
+        (metadata_keys::SANDBOX_GENERATE_NAME, &extensions.sandbox_generate_name),
+    ] {
+        if value.is_some() {
+            let message = format!(
+                "Bad extension param: {key} is for clones of snapshots, and {template:?} is a template"
+            );
+            return Err(ApiError::bad_request(message));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unsupported(extensions: &Extensions) -> Result<(), ApiError> {
+    for (key, value) in [
+        (metadata_keys::IMAGE, &extensions.image),
+        (metadata_keys::CPU_REQUEST, &extensions.cpu_request),
+        (metadata_keys::CPU_LIMIT, &extensions.cpu_limit),
+    ] {
+        if value.is_some() {
+            return Err(ApiError::not_supported(&format!("changing a sandbox at create ({key})")));
+        }
+    }
+    Ok(())
+}
+
+/// A template without the runtimes that mounting needs is refused before it costs a sandbox (DECISIONS 10).
+fn check_runtimes(set: &SandboxSet, intents: &[CsiMountConfig]) -> Result<(), ApiError> {
+    if intents.is_empty() {
+        return Ok(());
+    }
+    let listed = set.spec.runtimes.as_deref().unwrap_or_default();
+    let missing: Vec<_> = [RUNTIME_CSI, RUNTIME_AGENT]
+        .into_iter()
+        .filter(|name| listed.iter().all(|it| it.name != *name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "template {:?} cannot mount storage: list {} under spec.runtimes of the SandboxSet",
+        set.name_any(),
+        missing.join(" and ")
+    );
+    Err(ApiError::new(Code::RuntimeNotInjected, message))
+}

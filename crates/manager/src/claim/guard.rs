@@ -1,0 +1,175 @@
+//! The owner of a half-claimed sandbox: whoever drops it unacknowledged gives the sandbox back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::crd::Sandbox;
+use contract::extensions::Retention;
+use contract::names::labels;
+use contract::resolve::ResolvedMount;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::Busy;
+use crate::error::{ApiError, is_not_found};
+use crate::manager::Manager;
+use crate::runtime::Endpoint;
+use crate::sandboxes::{self, UNACKNOWLEDGED};
+
+/// Limit of one cleanup (`storage.md` §3.7).
+const CLEANUP_LIMIT: Duration = Duration::from_secs(30);
+/// Wait before a cleanup's write is tried again; doubles each time.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// Owns a sandbox from the claim's write to its acknowledgement.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// Taken out when the claim succeeds.
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    manager: Manager,
+    sandbox: Arc<Sandbox>,
+    retention: Retention,
+    mounting: Option<Mounting>,
+    _busy: Option<Busy>,
+}
+
+/// What may have been mounted.
+#[derive(Debug)]
+struct Mounting {
+    endpoint: Endpoint,
+    token: String,
+    mounts: Vec<ResolvedMount>,
+}
+
+impl Guard {
+    pub(super) fn new(
+        manager: Manager,
+        sandbox: Arc<Sandbox>,
+        busy: Option<Busy>,
+        retention: Retention,
+    ) -> Self {
+        Self { pending: Some(Pending { manager, sandbox, retention, mounting: None, _busy: busy }) }
+    }
+
+    /// From now on a cleanup takes these mounts back first.
+    pub(super) fn will_mount(&mut self, endpoint: Endpoint, token: &str, mounts: &[ResolvedMount]) {
+        if let Some(pending) = &mut self.pending {
+            pending.mounting = Some(Mounting { endpoint, token: token.to_owned(), mounts: mounts.to_vec() });
+        }
+    }
+
+    /// Marks the sandbox as handed out and lets go of it.
+    ///
+    /// # Errors
+    /// The write's failure; the sandbox is then cleaned up.
+    pub(super) async fn acknowledge(mut self) -> Result<Arc<Sandbox>, ApiError> {
+        let Some(pending) = &self.pending else {
+            return Err(ApiError::internal("a claim was acknowledged twice"));
+        };
+        let patch = json!({"metadata": {"annotations": {UNACKNOWLEDGED: null}}});
+        let acknowledged = pending
+            .patch(&patch)
+            .await
+            .map_err(|error| ApiError::kubernetes("acknowledge the claim", &error))?;
+        self.pending = None;
+        Ok(acknowledged)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(pending.clean_up())),
+            Err(_) => {
+                tracing::warn!(sandbox = %sandboxes::key(&pending.sandbox), "left to the next manager's janitor")
+            }
+        }
+    }
+}
+
+impl Pending {
+    async fn patch(&self, patch: &serde_json::Value) -> Result<Arc<Sandbox>, kube::Error> {
+        let key = sandboxes::key(&self.sandbox);
+        let api = self.manager.sandbox_api(&key.namespace);
+        let written = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(self.manager.shared.sandboxes.observe(written))
+    }
+
+    /// Undoes the mounts and deletes the sandbox, or keeps it where the request asked for that. What can't be done is
+    /// logged and left to the janitor.
+    async fn clean_up(self) {
+        let work = async {
+            if let Some(mounting) = &self.mounting {
+                let runtime = &self.manager.shared.runtime;
+                runtime.unmount_all(&mounting.endpoint, &mounting.token, &mounting.mounts).await;
+            }
+            let mut wait = FIRST_WAIT;
+            while let Err(error) = self.release().await {
+                tracing::warn!(%error, sandbox = %sandboxes::key(&self.sandbox), "cleanup failed, trying again");
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+        };
+        if timeout(CLEANUP_LIMIT, work).await.is_err() {
+            tracing::warn!(sandbox = %sandboxes::key(&self.sandbox), "cleanup gave up, the janitor will collect it");
+        }
+    }
+
+    async fn release(&self) -> Result<(), kube::Error> {
+        let kept = match self.retention {
+            Retention::Never => None,
+            Retention::Forever => Some(None),
+            Retention::For(duration) => {
+                Some(Some(self.manager.now().checked_add(duration).unwrap_or(Timestamp::MAX)))
+            }
+        };
+        let outcome = match kept {
+            None => self.delete().await.map(|()| json!({"outcome": "deleted"})),
+            Some(until) => self.keep(until).await.map(|()| json!({"outcome": "kept", "until": until})),
+        }?;
+        self.manager.milestone("cleaned", &self.sandbox, outcome);
+        Ok(())
+    }
+
+    async fn delete(&self) -> Result<(), kube::Error> {
+        delete(&self.manager, &self.sandbox).await
+    }
+
+    /// Labels the sandbox as failed, until a deadline or for good.
+    async fn keep(&self, until: Option<Timestamp>) -> Result<(), kube::Error> {
+        let patch = json!({
+            "metadata": {
+                "labels": {labels::RESERVED_FAILED_SANDBOX: "true"},
+                "annotations": {UNACKNOWLEDGED: null},
+            },
+            "spec": {"shutdownTime": until, "pauseTime": null},
+        });
+        match self.patch(&patch).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Deletes exactly this object; one that is gone already is fine.
+pub(super) async fn delete(manager: &Manager, sandbox: &Sandbox) -> Result<(), kube::Error> {
+    let key = sandboxes::key(sandbox);
+    let same_object = Preconditions { uid: sandbox.uid(), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(same_object), ..DeleteParams::default() };
+    match manager.sandbox_api(&key.namespace).delete(&key.name, &parameters).await {
+        Ok(_) => {}
+        Err(error) if is_not_found(&error) || crate::error::is_conflict(&error) => {}
+        Err(error) => return Err(error),
+    }
+    manager.shared.sandboxes.bury(sandbox);
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! What a control-plane request is refused with (`e2b-api.md` §2.4).
+//!
+//! An [`ApiError`] is a code of the one error table, the status that goes with it, and a message. The envelope around
+//! it (`code`, `headers`, `request_id`, the `X-Request-ID` and `Should-Retry` headers) is added in one place,
+//! [`crate::api::envelope`], so that no answer can miss it.
+
+use axum::response::{IntoResponse, Response};
+use contract::errors::{Code, Problem};
+use http::StatusCode;
+
+/// A refusal on its way to the caller. Its `Display` is the message without the status.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// The HTTP status, and the `code` member of the body: the two are always equal.
+    pub status: StatusCode,
+    /// The stable code, `error_code` of the body.
+    pub code: Code,
+    /// What was asked, what is wrong with it and what to do; without secrets.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error with the status that the table gives its code.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, code, message: message.into() }
+    }
+
+    /// 400: a parameter, key or header can't be used.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidParameter, message)
+    }
+
+    /// 500: the request was right and the work failed.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Code::Internal, message)
+    }
+
+    /// 501: a call of the E2B API that this manager knows and doesn't serve.
+    pub fn not_supported(what: &str) -> Self {
+        Self::new(Code::NotSupported, format!("{what} is not supported by this sandbox manager"))
+    }
+
+    /// 404 for a sandbox, in the same words whether it is missing or somebody else's.
+    pub fn sandbox_not_found(id: &str) -> Self {
+        Self::new(Code::SandboxNotFound, format!("sandbox {id:?} not found"))
+    }
+
+    /// The failure of a Kubernetes call while doing `action`. Its particulars are internal and go to the log only.
+    pub fn kubernetes(action: &str, error: &kube::Error) -> Self {
+        tracing::warn!(%error, "kubernetes call failed: {action}");
+        if is_transient(error) {
+            Self::new(
+                Code::ClusterUnavailable,
+                format!("failed to {action}: the Kubernetes API is out of reach, try again later"),
+            )
+        } else {
+            Self::internal(format!("failed to {action}: the Kubernetes API refused with {}", reason(error)))
+        }
+    }
+
+    /// The same error with another status than its code's.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same error with the sandbox named behind the message, as upstream does (§2.4, 4).
+    #[must_use]
+    pub fn about(mut self, namespace: &str, name: &str) -> Self {
+        self.message = format!("{}; sandboxResource={namespace}/{name}", self.message);
+        self
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.code(), problem.to_string())
+    }
+}
+
+/// Whether a call may succeed later without anybody changing the request: no answer at all, or one of the statuses
+/// with which an API server says "not now". A missing permission counts: an operator mends it, not the caller.
+pub(crate) fn is_transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 401 | 403 | 429 | 500..=599),
+        _ => true,
+    }
+}
+
+/// Whether the API server says that the object isn't there.
+pub(crate) fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether the write was made on an outdated version of the object.
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+fn reason(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
+        _ => "no answer".to_owned(),
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,188 @@
+//! Calls to the runtime (envd) inside a sandbox: the handshake and the storage API (`storage.md` §3).
+//!
+//! The runtime listens in plain text on 49983, or, when the Sandbox says so, on a TLS port with certificates on both
+//! sides. A Sandbox that announces TLS is never talked to in plain text.
+
+pub(crate) mod handshake;
+pub(crate) mod mounting;
+pub(crate) mod redaction;
+mod tls;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use contract::crd::Sandbox;
+use contract::errors::Code;
+use contract::names::{ENVD_PORT, annotations};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, connect::Connect};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+pub use tls::RuntimeSetupError;
+
+use crate::error::ApiError;
+use crate::options::RuntimeCertificates;
+use crate::sandboxes;
+use tls::TlsConnector;
+
+/// The longest answer read from a runtime, in bytes (`storage.md` §1.9).
+const LONGEST_ANSWER: usize = 1024 * 1024;
+/// Idle connections to runtimes are dropped after this time.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for a TCP connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a sandbox's runtime listens.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Endpoint {
+    /// Scheme and authority, such as `http://10.0.0.7:49983`.
+    base: String,
+    tls: bool,
+}
+
+/// What a runtime answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer. Display never shows the request.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("the runtime did not answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("the runtime cannot be reached")]
+    Unreachable,
+    #[error("the connection to the runtime broke before the answer was complete")]
+    Broken,
+    #[error("the request to the runtime cannot be built")]
+    Unbuildable,
+}
+
+/// Talks to runtimes and keeps connections to them warm.
+#[derive(Clone, Debug)]
+pub(crate) struct RuntimeClient {
+    plain: Client<HttpConnector, Full<Bytes>>,
+    tls: Option<Client<TlsConnector, Full<Bytes>>>,
+}
+
+impl RuntimeClient {
+    pub(crate) fn new(certificates: Option<&RuntimeCertificates>) -> Result<Self, RuntimeSetupError> {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+        let tls =
+            certificates.map(|certificates| TlsConnector::new(tcp.clone(), certificates)).transpose()?;
+        Ok(Self { plain: pooled(tcp), tls: tls.map(pooled) })
+    }
+
+    /// Where the runtime of `sandbox` listens (`storage.md` §3.2).
+    ///
+    /// # Errors
+    /// A TLS port without certificates here, or an unreadable one: never a reason for plain text. No pod address.
+    pub(crate) fn endpoint(&self, sandbox: &Sandbox) -> Result<Endpoint, ApiError> {
+        let ip = sandboxes::pod_ip(sandbox);
+        if let Some(port) = sandboxes::annotation(sandbox, annotations::RUNTIME_TLS_PORT) {
+            return self.tls_endpoint(ip, port);
+        }
+        let explicit = sandboxes::annotation(sandbox, annotations::RUNTIME_URL)
+            .or_else(|| sandboxes::annotation(sandbox, annotations::ENVD_URL))
+            .filter(|url| !url.is_empty());
+        match (explicit, ip) {
+            (Some(url), _) if url.starts_with("http://") => {
+                Ok(Endpoint { base: url.trim_end_matches('/').to_owned(), tls: false })
+            }
+            (Some(_), _) => {
+                let message = format!("annotation {} is not an http:// address", annotations::RUNTIME_URL);
+                Err(ApiError::new(Code::RuntimeInitFailed, message))
+            }
+            (None, Some(ip)) => {
+                Ok(Endpoint { base: format!("http://{}", authority(ip, ENVD_PORT)), tls: false })
+            }
+            (None, None) => Err(no_address()),
+        }
+    }
+
+    fn tls_endpoint(&self, ip: Option<&str>, port: &str) -> Result<Endpoint, ApiError> {
+        let refused = |reason: &str| {
+            ApiError::new(
+                Code::RuntimeInitFailed,
+                format!(
+                    "the sandbox's runtime serves TLS ({} is {port:?}), {reason}",
+                    annotations::RUNTIME_TLS_PORT
+                ),
+            )
+        };
+        let port = port.parse().ok().filter(|port| *port > 0);
+        let port: u16 = port.ok_or_else(|| refused("but that is no port"))?;
+        if self.tls.is_none() {
+            return Err(refused(
+                "but this manager has no client certificates; it will not talk to it in plain text",
+            ));
+        }
+        let ip = ip.ok_or_else(no_address)?;
+        Ok(Endpoint { base: format!("https://{}", authority(ip, port)), tls: true })
+    }
+
+    /// One call; `limit` covers all of it.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        endpoint: &Endpoint,
+        path: &str,
+        token: Option<&str>,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", endpoint.base))
+            .header(header::CONTENT_TYPE, "application/json");
+        if endpoint.tls {
+            request = request.header(header::HOST, contract::names::RUNTIME_SERVER_NAME);
+        }
+        if let Some(token) = token {
+            request = request.header("x-access-token", token);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|_| CallError::Unbuildable)?;
+        let exchange = async {
+            match &self.tls {
+                Some(client) if endpoint.tls => exchange(client, request).await,
+                _ => exchange(&self.plain, request).await,
+            }
+        };
+        tokio::time::timeout(limit, exchange).await.map_err(|_| CallError::TimedOut(limit))?
+    }
+}
+
+fn pooled<C: Connect + Clone>(connector: C) -> Client<C, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_LIMIT)
+        .build(connector)
+}
+
+async fn exchange<C: Connect + Clone + Send + Sync + 'static>(
+    client: &Client<C, Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, CallError> {
+    let answer = client.request(request).await.map_err(|error| {
+        tracing::debug!(%error, "call to a runtime failed");
+        if error.is_connect() { CallError::Unreachable } else { CallError::Broken }
+    })?;
+    let status = answer.status();
+    let body =
+        Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await.map_err(|_| CallError::Broken)?;
+    Ok(Answer { status, body: body.to_bytes() })
+}
+
+fn no_address() -> ApiError {
+    ApiError::new(Code::SandboxNotReady, "the sandbox's pod has no address")
+}
+
+fn authority(ip: &str, port: u16) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}

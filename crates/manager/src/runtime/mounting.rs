@@ -1,0 +1,237 @@
+//! The mounts of one claim (`storage.md` §3.4, §3.6): at most three at a time, all of them tried, all errors told in
+//! the order of the request, and one limit for everything.
+
+use std::time::Duration;
+
+use contract::errors::Code;
+use contract::names::STORAGE_API_PATH;
+use contract::publish;
+use contract::resolve::ResolvedMount;
+use futures::{StreamExt as _, stream};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::redaction::Redaction;
+use super::{CallError, Endpoint, RuntimeClient};
+use crate::error::ApiError;
+
+/// Mounts under way at the same time.
+const PARALLEL: usize = 3;
+/// How often one mount is tried.
+const TRIES: u32 = 5;
+/// Limit of one try.
+const TRY_LIMIT: Duration = Duration::from_secs(30);
+/// Wait before the second try; doubles each time.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Limit of undoing the mounts of a claim that failed.
+const UNDO_LIMIT: Duration = Duration::from_secs(5);
+/// Where the runtime takes unmounts.
+const UNMOUNT_PATH: &str = "/v1/storage/unmounts";
+/// What the product document says to do about a 504.
+const REMEDY: &str = "replace the csi-agent image tag v1.35.3-cgroupv1-dport-forbidden by v1.35.4-3c34d4a-aliyun in ConfigMap \
+    sandbox-injection-config of namespace sandbox-system, let the pool be replaced, then create the sandbox again";
+
+/// Why one mount failed.
+#[derive(Clone, Debug, PartialEq)]
+struct Failure {
+    index: usize,
+    mount_path: String,
+    driver: String,
+    /// Whether time ran out, here or inside the sandbox.
+    timed_out: bool,
+    reason: String,
+}
+
+/// The storage API's answer.
+#[derive(Debug, Deserialize)]
+struct MountAnswer {
+    #[serde(default)]
+    success: bool,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+impl RuntimeClient {
+    /// Mounts everything, or fails with what the caller shall read: 504 when every mount that failed ran out of time,
+    /// otherwise 500.
+    pub(crate) async fn mount_all(
+        &self,
+        endpoint: &Endpoint,
+        token: &str,
+        mounts: &[ResolvedMount],
+        within: Duration,
+    ) -> Result<(), ApiError> {
+        let redaction = Redaction::of(mounts, Some(token));
+        let deadline = Instant::now() + within;
+        let attempts = mounts.iter().enumerate().map(|(index, mount)| {
+            let redaction = &redaction;
+            async move {
+                let tried = timeout_at(deadline, self.mount_with_retries(endpoint, token, mount)).await;
+                let (timed_out, reason) = match tried {
+                    Ok(Ok(())) => return None,
+                    Ok(Err(tried)) => (tried.timed_out, redaction.clean(&tried.reason)),
+                    Err(_) => (true, format!("not done within {within:?}")),
+                };
+                let (mount_path, driver) = (mount.mount_path.clone(), mount.driver.clone());
+                Some(Failure { index, mount_path, driver, timed_out, reason })
+            }
+        });
+        let attempts: Vec<_> = attempts.collect();
+        let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(PARALLEL).collect().await;
+        let failures: Vec<_> = outcomes.into_iter().flatten().collect();
+        if failures.is_empty() { Ok(()) } else { Err(tell(failures)) }
+    }
+
+    async fn mount_with_retries(
+        &self,
+        endpoint: &Endpoint,
+        token: &str,
+        mount: &ResolvedMount,
+    ) -> Result<(), Tried> {
+        let body = json!({"driver": mount.driver, "publishRequest": publish::to_json(&mount.request)});
+        let body = body.to_string().into_bytes();
+        let mut wait = FIRST_WAIT;
+        let mut last = Tried::failed("not tried");
+        for attempt in 1..=TRIES {
+            last = match self.mount_once(endpoint, token, body.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(tried) if tried.is_final => return Err(tried),
+                Err(tried) => tried,
+            };
+            if attempt < TRIES {
+                sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+        Err(last)
+    }
+
+    async fn mount_once(&self, endpoint: &Endpoint, token: &str, body: Vec<u8>) -> Result<(), Tried> {
+        let call = self.call(Method::POST, endpoint, STORAGE_API_PATH, Some(token), body, TRY_LIMIT);
+        let answer = match call.await {
+            Ok(answer) => answer,
+            Err(error @ CallError::TimedOut(_)) => {
+                return Err(Tried { timed_out: true, ..Tried::failed(error) });
+            }
+            Err(error) => return Err(Tried::failed(error)),
+        };
+        let told: Option<MountAnswer> = serde_json::from_slice(&answer.body).ok();
+        match (answer.status, told) {
+            (status, Some(told)) if status.is_success() && told.success => Ok(()),
+            (status, Some(told)) if status.is_success() => {
+                Err(Tried::finally(format!("runtime reported mount failure: {}", told.reason())))
+            }
+            // a 2xx that can't be read was cut off
+            (status, None) if status.is_success() => Err(Tried::failed("the runtime's answer is incomplete")),
+            (status, told) => {
+                let reason = told.map(MountAnswer::reason).unwrap_or_default();
+                let text = format!("the runtime answered {status}: {reason}");
+                let final_answer = status.is_client_error();
+                let tried = if final_answer { Tried::finally(text) } else { Tried::failed(text) };
+                Err(Tried { timed_out: tried.timed_out || status == StatusCode::GATEWAY_TIMEOUT, ..tried })
+            }
+        }
+    }
+
+    /// Takes back what a failed claim may have mounted, as far as the runtime can still do it.
+    pub(crate) async fn unmount_all(&self, endpoint: &Endpoint, token: &str, mounts: &[ResolvedMount]) {
+        let calls = mounts.iter().map(|mount| {
+            let request =
+                json!({"volumeId": mount.request.volume_id, "targetPath": mount.request.target_path});
+            let body: Value = json!({"driver": mount.driver, "unpublishRequest": request});
+            let body = body.to_string().into_bytes();
+            async move {
+                let call = self.call(Method::POST, endpoint, UNMOUNT_PATH, Some(token), body, UNDO_LIMIT);
+                match call.await {
+                    Ok(answer) if answer.status.is_success() => {}
+                    Ok(answer) => {
+                        tracing::warn!(status = %answer.status, path = %mount.mount_path, "unmount refused")
+                    }
+                    Err(error) => tracing::warn!(%error, path = %mount.mount_path, "unmount failed"),
+                }
+            }
+        });
+        futures::future::join_all(calls).await;
+    }
+}
+
+/// How one try went wrong.
+#[derive(Debug)]
+struct Tried {
+    is_final: bool,
+    timed_out: bool,
+    reason: String,
+}
+
+impl Tried {
+    fn failed(reason: impl ToString) -> Self {
+        let reason = reason.to_string();
+        Self { is_final: false, timed_out: speaks_of_time(&reason), reason }
+    }
+
+    fn finally(reason: String) -> Self {
+        Self { is_final: true, ..Self::failed(reason) }
+    }
+}
+
+/// Whether a driver's reason says that a limit inside the sandbox passed.
+fn speaks_of_time(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    ["deadlineexceeded", "deadline exceeded", "timed out"].iter().any(|phrase| reason.contains(phrase))
+}
+
+impl MountAnswer {
+    fn reason(self) -> String {
+        self.message
+            .or(self.error)
+            .filter(|reason| !reason.is_empty())
+            .unwrap_or_else(|| "no reason given".to_owned())
+    }
+}
+
+/// One error for all mounts that failed, in the order of the request.
+fn tell(mut failures: Vec<Failure>) -> ApiError {
+    failures.sort_by_key(|failure| failure.index);
+    if failures.iter().all(|failure| failure.timed_out) {
+        let which: Vec<_> =
+            failures.iter().map(|failure| format!("{} ({})", failure.mount_path, failure.driver)).collect();
+        let message = format!("storage mount timed out: {}; {REMEDY}", which.join(", "));
+        return ApiError::new(Code::MountTimedOut, message);
+    }
+    let each = failures.iter().map(|failure| {
+        let Failure { mount_path, driver, reason, .. } = failure;
+        format!("{mount_path}: failed to mount via runtime storage API, driver {driver}: {reason}")
+    });
+    let each: Vec<_> = each.collect();
+    ApiError::new(Code::MountFailed, format!("failed to perform csi mount: {}", each.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(index: usize, timed_out: bool, reason: &str) -> Failure {
+        let driver = contract::names::drivers::OSS.to_owned();
+        Failure { index, mount_path: format!("/data-{index}"), driver, timed_out, reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn failures_are_told_in_the_order_of_the_request() {
+        let error = tell(vec![failure(2, true, "late"), failure(0, false, "Invalid Credentials")]);
+        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
+        insta::assert_snapshot!(error.message);
+    }
+
+    #[test]
+    fn only_timeouts_make_a_504_with_the_remedy() {
+        let error = tell(vec![failure(1, true, "late"), failure(0, true, "late")]);
+        assert_eq!(error.status, StatusCode::GATEWAY_TIMEOUT);
+        insta::assert_snapshot!(error.message);
+    }
+}
