@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clock::SharedClock;
@@ -26,6 +27,9 @@ use crate::fault::{FaultError, FaultId, Faults};
 use crate::operation::bucket_of_host;
 use crate::service::{Domain, IDLE, Service};
 use crate::store::{Description, Object, Store, StoreError};
+
+/// How long to wait after a connection could not be accepted.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// How a server is set up.
 #[derive(Clone, Debug)]
@@ -242,7 +246,7 @@ impl OssSim {
                     // such as a connection that was reset at once, or no free file descriptor: others may do better
                     Err(error) => {
                         tracing::warn!(%error, "connection not accepted");
-                        tokio::task::yield_now().await;
+                        tokio::time::sleep(RETRY).await;
                     }
                 }
             }

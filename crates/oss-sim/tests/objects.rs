@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{BUCKET, Server, header, headers, pattern, refusal};
 use rstest::rstest;
+use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
 
 #[rstest]
 #[case::empty(0)]
@@ -135,6 +138,28 @@ async fn a_wrong_content_md5_stores_nothing() {
     let response = server.send_with(&bucket.put_object(Some(&credentials), "object"), wrong, "abc").await;
     assert_eq!(refusal(response).await, (400, "BadDigest".to_owned()));
     assert_eq!(server.sim.list_objects(BUCKET, "").expect("a bucket"), []);
+}
+
+#[tokio::test]
+async fn a_bucket_can_be_a_label_of_the_servers_host() {
+    let server = Server::start().await;
+    server.sim.set_domain("oss.lab");
+    server.put("dir/object", "abc").await;
+    let address = server.endpoint.strip_prefix("http://").expect("a URL").parse().expect("an address");
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .resolve("demo-bucket.oss.lab", address)
+        .build()
+        .expect("a client");
+    let endpoint = format!("http://oss.lab:{}", address.port()).parse().expect("a URL");
+    let bucket = Bucket::new(endpoint, UrlStyle::VirtualHost, BUCKET, "lab").expect("a bucket");
+    let credentials = Credentials::new(common::ID, common::SECRET);
+    let url = bucket.get_object(Some(&credentials), "dir/object").sign(Duration::from_mins(5));
+    assert_eq!(url.host_str(), Some("demo-bucket.oss.lab"));
+    let response = http.get(url).send().await.expect("an answer");
+    assert_eq!(response.text().await.expect("a body"), "abc");
+    let last = server.journal.entries().pop().expect("an entry");
+    assert_eq!((last.kind.as_str(), last.subject.as_str()), ("GetObject", "demo-bucket/dir/object"));
 }
 
 #[tokio::test]
