@@ -1,0 +1,360 @@
+//! One scenario, from its lab's first breath to its last.
+
+use std::time::Duration;
+
+use journal::source;
+use lab::{Capability, Lab, LabError, UpOptions};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::context::{Context, StepError, chain};
+use super::failure::{Failure, recent};
+use super::observer::{Event, PauseInfo};
+use super::steps::{self, Carried};
+use super::summary::{Part, ScenarioResult, StepResult, Verdict};
+use super::{DOWN, DOWN_AFTER_STOP, Run, cleanup, judge, pools, setup};
+use crate::model::Scenario;
+use crate::programs;
+use crate::read::Planned;
+use crate::report;
+
+impl Run<'_> {
+    /// Runs one scenario and writes its folder of the report.
+    pub(super) async fn scenario(&self, planned: &Planned) -> ScenarioResult {
+        let name = &planned.scenario.metadata.name;
+        let mut record = Record::new(planned, self.options.report.join(name));
+        if self.stop.is_cancelled() {
+            record.result.verdict = Verdict::Stopped;
+        } else if let Some(reason) = self.lacking(&planned.scenario) {
+            record.result.verdict = Verdict::Skipped { reason };
+        } else {
+            self.observer.notify(&Event::ScenarioStarted { name });
+            self.in_lab(planned, &mut record).await;
+        }
+        record.result.elapsed = record.begun.elapsed();
+        self.observer.notify(&Event::ScenarioEnded { result: &record.result });
+        record.result
+    }
+
+    /// What this scenario needs and this place doesn't have.
+    fn lacking(&self, scenario: &Scenario) -> Option<String> {
+        let missing = self.backend.missing(&needed(scenario));
+        if !missing.is_empty() {
+            let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            return Some(format!("the {} backend lacks {}", self.backend.name(), names.join(" and ")));
+        }
+        let uses = |wanted: fn(&crate::model::Step) -> bool| scenario.steps.iter().any(wanted);
+        let programs = [
+            ("kubectl", uses(|step| step.kubectl.is_some())),
+            ("python3", uses(|step| step.python.is_some())),
+        ];
+        let lacking = programs.into_iter().find(|(program, used)| *used && programs::find(program).is_none());
+        lacking.map(|(program, _)| format!("this machine has no {program} on its PATH"))
+    }
+
+    async fn in_lab(&self, planned: &Planned, record: &mut Record) {
+        let name = &planned.scenario.metadata.name;
+        self.phase(name, "up");
+        let options = UpOptions {
+            name: name.clone(),
+            seed: self.options.seed,
+            directory: record.result.folder.clone(),
+            deadline: planned.scenario.limits.up.0,
+        };
+        let up = async { record_part(&mut record.result, "up", self.backend.up(options)).await };
+        let lab = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            up = up => Some(up),
+        };
+        match lab {
+            None => record.result.verdict = Verdict::Stopped,
+            Some(Err(error)) => record.not_up(&error),
+            Some(Ok(lab)) => {
+                self.with_lab(planned, lab.as_ref(), record).await;
+                self.down(lab, name, record).await;
+            }
+        }
+    }
+
+    async fn with_lab(&self, planned: &Planned, lab: &dyn Lab, record: &mut Record) {
+        let context = Context::new(planned, lab, self.options.cache.clone(), self.options.clock.clone());
+        match context {
+            Err(error) => record.result.failures.push(record.failure("setup", &error)),
+            Ok(context) => {
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => record.stopped = true,
+                    () = self.work(&context, record) => {}
+                }
+                record.conceal(&context);
+            }
+        }
+        record.settle();
+        record.result.entries = lab.journal().len();
+        let verdict =
+            json!({"verdict": record.result.verdict.word(), "failures": record.result.failures.len()});
+        lab.journal().record(source::SCENARIO, "verdict", &record.result.name, verdict);
+        if let Err(error) = report::write_scenario(&record.result, lab.journal()) {
+            record.result.failures.push(record.failure("report", &StepError::of(&error)));
+            record.settle();
+        }
+        self.pause(lab, record).await;
+    }
+
+    /// Everything between up and down. May be dropped at any await, when the run is stopped.
+    async fn work(&self, context: &Context<'_>, record: &mut Record) {
+        let name = &context.planned.scenario.metadata.name;
+        let scenario = &context.planned.scenario;
+        self.phase(name, "setup");
+        let setup = async {
+            setup::seed_buckets(context).await?;
+            setup::apply_objects(context).await
+        };
+        if let Err(error) = record_part(&mut record.result, "setup", setup).await {
+            return record.fail_setup(context, &error);
+        }
+        self.phase(name, "pools");
+        if let Err(error) = record_part(&mut record.result, "ready", setup::await_pools(context)).await {
+            return record.fail_setup(context, &error);
+        }
+        let first = context.journal().len() as u64;
+        let begun = Instant::now();
+        let held = self.steps(context, record).await;
+        record.part("steps", begun.elapsed());
+        let begun = Instant::now();
+        if held {
+            self.phase(name, "expectations");
+            record.after_steps(context, first).await;
+            record.part("expectations", begun.elapsed());
+        }
+        if !record.result.failures.is_empty() && self.options.pause_on_failure {
+            self.hold(context.lab, record, false).await;
+        }
+        self.phase(name, "cleanup");
+        let cleaning = cleanup::clean(context, scenario.nothing_left);
+        let failures = record_part(&mut record.result, "cleanup", cleaning).await;
+        record.result.failures.extend(failures);
+        if held {
+            record.at_end(context);
+        }
+    }
+
+    /// Runs the steps up to the first that fails; says whether all held.
+    async fn steps(&self, context: &Context<'_>, record: &mut Record) -> bool {
+        let scenario = &context.planned.scenario;
+        let total = scenario.steps.len();
+        for (index, step) in scenario.steps.iter().enumerate() {
+            let number = index + 1;
+            let line = context.planned.line_of_step(index);
+            let title = context.conceal(&steps::title(step));
+            self.phase(&scenario.metadata.name, &format!("step {number} of {total}: {title}"));
+            let subject = format!("step {number}");
+            let entry = json!({"title": title, "line": line});
+            context.journal().record(source::SCENARIO, "step", &subject, entry);
+            let at = record.begun.elapsed();
+            let begun = Instant::now();
+            let part = format!("step {number} of {total}: {title}");
+            let place = format!("{}:{line}", context.planned.source.path.display());
+            let Carried { outcome, failure } = steps::carry_out(context, step, &part, &place).await;
+            let held = failure.is_none();
+            let entry = json!({"title": title, "held": held, "outcome": outcome});
+            context.journal().record(source::SCENARIO, "outcome", &subject, entry);
+            record.result.steps.push(StepResult { number, title, line, held, at, elapsed: begun.elapsed() });
+            if let Some(failure) = failure {
+                record.result.failures.push(failure);
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn down(&self, lab: Box<dyn Lab>, name: &str, record: &mut Record) {
+        self.phase(name, "down");
+        let limit = if self.stop.is_cancelled() { DOWN_AFTER_STOP } else { DOWN };
+        let going = async {
+            tokio::time::timeout(limit, lab.down()).await.unwrap_or_else(|_| {
+                Err(LabError::Deadline {
+                    deadline: "down",
+                    limit,
+                    last: "the lab was still going down".to_owned(),
+                })
+            })
+        };
+        let outcome = record_part(&mut record.result, "down", going).await;
+        if let Err(error) = outcome {
+            record.result.failures.push(record.failure("down", &StepError::of(&error)));
+            record.settle();
+        }
+    }
+
+    /// `--keep`: a failed scenario's lab stays up until the run is stopped.
+    async fn pause(&self, lab: &dyn Lab, record: &Record) {
+        if self.options.keep && record.result.verdict == Verdict::Failed && !self.stop.is_cancelled() {
+            self.hold(lab, record, true).await;
+        }
+    }
+
+    async fn hold(&self, lab: &dyn Lab, record: &Record, keep: bool) {
+        let access = lab.access();
+        let info = PauseInfo {
+            scenario: record.result.name.clone(),
+            environment: programs::addresses(access),
+            kubeconfig: access.kubeconfig.clone(),
+            failure: record.result.failures.first().map(Failure::render).unwrap_or_default(),
+            keep,
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.observer.pause(info) => {}
+        }
+    }
+
+    fn phase(&self, name: &str, phase: &str) {
+        self.observer.notify(&Event::Phase { name, phase });
+    }
+}
+
+/// What is found out about a scenario while it runs.
+struct Record {
+    begun: Instant,
+    place: String,
+    stopped: bool,
+    result: ScenarioResult,
+}
+
+impl Record {
+    fn new(planned: &Planned, folder: std::path::PathBuf) -> Self {
+        let metadata = &planned.scenario.metadata;
+        Self {
+            begun: Instant::now(),
+            place: planned.source.path.display().to_string(),
+            stopped: false,
+            result: ScenarioResult {
+                name: metadata.name.clone(),
+                file: planned.source.path.clone(),
+                covers: metadata.covers.clone(),
+                description: metadata.description.clone(),
+                verdict: Verdict::Held,
+                failures: Vec::new(),
+                steps: Vec::new(),
+                parts: Vec::new(),
+                elapsed: Duration::ZERO,
+                entries: 0,
+                folder,
+            },
+        }
+    }
+
+    fn failure(&self, part: &str, error: &StepError) -> Failure {
+        Failure::new(part, &self.place, error.to_string())
+    }
+
+    fn fail_setup(&mut self, context: &Context<'_>, error: &StepError) {
+        let mut failure = self.failure("setup", error);
+        failure.entries = recent(context.journal(), &[]);
+        self.result.failures.push(failure);
+    }
+
+    fn not_up(&mut self, error: &LabError) {
+        if matches!(error, LabError::Machine { .. }) {
+            self.result.verdict = Verdict::Machine { reason: chain(error) };
+        } else {
+            self.result.failures.push(Failure::new("up", &self.place, chain(error)));
+            self.result.verdict = Verdict::Failed;
+        }
+    }
+
+    fn part(&mut self, name: &'static str, elapsed: Duration) {
+        self.result.parts.push(Part { name, elapsed });
+    }
+
+    /// `eventually` and `pools`, before anything is cleaned up.
+    async fn after_steps(&mut self, context: &Context<'_>, first: u64) {
+        let scenario = &context.planned.scenario;
+        let limit = scenario.limits.eventually.0;
+        let journal = context.journal();
+        for (index, expectation) in scenario.eventually.iter().enumerate() {
+            let (part, place) = self.expectation(context, "eventually", index);
+            let outcome = judge::eventually(journal, expectation, limit, &part, &place).await;
+            self.result.failures.extend(outcome.err());
+        }
+        for (index, expectation) in scenario.pools.iter().enumerate() {
+            let (part, place) = self.expectation(context, "pools", index);
+            let outcome = pools::judge(journal, expectation, first, limit, &part, &place).await;
+            self.result.failures.extend(outcome.err());
+        }
+    }
+
+    /// `never`, `count` and `order`, of the whole journal.
+    fn at_end(&mut self, context: &Context<'_>) {
+        let scenario = &context.planned.scenario;
+        let journal = context.journal();
+        for (index, pattern) in scenario.never.iter().enumerate() {
+            let (part, place) = self.expectation(context, "never", index);
+            self.result.failures.extend(judge::never(journal, pattern, &part, &place).err());
+        }
+        for (index, expectation) in scenario.count.iter().enumerate() {
+            let (part, place) = self.expectation(context, "count", index);
+            self.result.failures.extend(judge::count(journal, expectation, &part, &place).err());
+        }
+        for (index, expectation) in scenario.order.iter().enumerate() {
+            let (part, place) = self.expectation(context, "order", index);
+            self.result.failures.extend(judge::order(journal, expectation, &part, &place).err());
+        }
+    }
+
+    fn expectation(&self, context: &Context<'_>, part: &str, index: usize) -> (String, String) {
+        let place = context.planned.node.locate(&[part.into(), index.into()]);
+        let (line, _) = context.planned.source.position(place.start);
+        (format!("{part}[{index}]"), format!("{}:{line}", self.place))
+    }
+
+    fn conceal(&mut self, context: &Context<'_>) {
+        for failure in &mut self.result.failures {
+            failure.message = context.conceal(&failure.message);
+            for difference in &mut failure.differences {
+                difference.expected = context.conceal(&difference.expected);
+                difference.actual = context.conceal(&difference.actual);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        self.result.verdict = match (self.stopped, self.result.failures.is_empty()) {
+            (_, false) => Verdict::Failed,
+            (true, true) => Verdict::Stopped,
+            (false, true) => Verdict::Held,
+        };
+    }
+}
+
+async fn record_part<T>(result: &mut ScenarioResult, name: &'static str, work: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let outcome = work.await;
+    result.parts.push(Part { name, elapsed: begun.elapsed() });
+    outcome
+}
+
+fn needed(scenario: &Scenario) -> Vec<Capability> {
+    let mut needed = Vec::new();
+    let uses = |wanted: fn(&crate::model::Step) -> bool| scenario.steps.iter().any(wanted);
+    if !scenario.storage.oss.is_empty() || uses(|step| step.oss.is_some()) {
+        needed.push(Capability::ObjectStore);
+    }
+    if uses(|step| step.mounts.is_some()) {
+        needed.push(Capability::MountTable);
+    }
+    if uses(|step| step.advance.is_some()) {
+        needed.push(Capability::Clock);
+    }
+    for fault in scenario.steps.iter().filter_map(|step| step.fault.as_ref()) {
+        needed.push(match fault.inject {
+            lab::Fault::Oss(_) => Capability::StorageFaults,
+            lab::Fault::Kill(_) => Capability::ProcessFaults,
+        });
+    }
+    needed.sort();
+    needed.dedup();
+    needed
+}

@@ -1,0 +1,94 @@
+//! Steps that talk to the control plane of the E2B API.
+
+use e2b_client::{ClientError, CreateRequest, ListQuery, Reply, SandboxInfo, VolumeMount};
+use serde_json::{Value, json};
+
+use super::super::context::{Context, Made, StepError};
+use super::{Outcome, refused, with_status};
+use crate::model::{ConnectStep, CreateStep, Step};
+
+pub(super) async fn act(
+    context: &Context<'_>,
+    step: &Step,
+    part: &str,
+) -> Result<Option<Outcome>, StepError> {
+    if let Some(create) = &step.create {
+        return create_sandbox(context, create, part).await.map(Some);
+    }
+    if let Some(connect) = &step.connect {
+        return connect_sandbox(context, connect, part).await.map(Some);
+    }
+    let client = &context.client;
+    let outcome = if let Some(info) = &step.info {
+        let id = context.sandbox_id(&context.fill(&info.sandbox)?);
+        client.get(&id).await.map(|reply| with_status(reply.status, "sandbox", told(&reply.value)))
+    } else if let Some(wanted) = &step.sandboxes {
+        let query = ListQuery {
+            states: wanted.states.clone(),
+            metadata: context.fill_map(&wanted.metadata)?,
+            limit: None,
+        };
+        let listed = client.list(&query).await;
+        listed.map(|listed| with_status(200, "sandboxes", listed.iter().map(told).collect()))
+    } else if let Some(timeout) = &step.timeout {
+        let id = context.sandbox_id(&context.fill(&timeout.sandbox)?);
+        client.set_timeout(&id, timeout.seconds).await.map(|reply| done(&reply))
+    } else if let Some(kill) = &step.kill {
+        let id = context.sandbox_id(&context.fill(&kill.sandbox)?);
+        client.kill(&id).await.map(|reply| done(&reply))
+    } else {
+        return Ok(None);
+    };
+    or_refusal(outcome).map(Some)
+}
+
+async fn create_sandbox(context: &Context<'_>, step: &CreateStep, part: &str) -> Result<Outcome, StepError> {
+    let mounts = step
+        .volume_mounts
+        .iter()
+        .map(|mount| Ok(VolumeMount { name: context.fill(&mount.name)?, path: context.fill(&mount.path)? }));
+    let request = CreateRequest {
+        template: context.fill(&step.template)?,
+        timeout: step.timeout,
+        auto_pause: step.auto_pause,
+        metadata: context.fill_map(&step.metadata)?,
+        env_vars: context.fill_map(&step.env)?,
+        volume_mounts: mounts.collect::<Result<_, StepError>>()?,
+    };
+    remember(context, step.name.as_ref(), context.client.create(&request).await, part)
+}
+
+async fn connect_sandbox(
+    context: &Context<'_>,
+    step: &ConnectStep,
+    part: &str,
+) -> Result<Outcome, StepError> {
+    let id = context.sandbox_id(&context.fill(&step.sandbox)?);
+    remember(context, step.name.as_ref(), context.client.connect(&id, step.timeout).await, part)
+}
+
+fn remember(
+    context: &Context<'_>,
+    name: Option<&String>,
+    reply: Result<Reply<SandboxInfo>, ClientError>,
+    part: &str,
+) -> Result<Outcome, StepError> {
+    or_refusal(reply.map(|reply| {
+        let outcome = with_status(reply.status, "sandbox", told(&reply.value));
+        context.remember_sandbox(name, Made::new(reply.value, part));
+        outcome
+    }))
+}
+
+fn or_refusal(outcome: Result<Outcome, ClientError>) -> Result<Outcome, StepError> {
+    outcome.or_else(|error| refused(&error))
+}
+
+fn done(reply: &Reply<()>) -> Outcome {
+    Outcome::success(json!({ "status": reply.status, "requestId": reply.request_id }))
+}
+
+/// A sandbox as expectations see it; its tokens are not shown.
+fn told(info: &SandboxInfo) -> Value {
+    serde_json::to_value(info).unwrap_or_default()
+}

@@ -1,0 +1,99 @@
+//! Steps that run programs outside the lab: Python with the official SDK, a shell, kubectl.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::context::{Context, StepError};
+use super::Outcome;
+use crate::model::{Period, PythonStep, Step};
+use crate::programs::{self, Finished, Program};
+use crate::python;
+
+pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Outcome>, StepError> {
+    let finished = if let Some(python) = &step.python {
+        run_python(context, python).await?
+    } else if let Some(shell) = &step.shell {
+        let program = Program {
+            arguments: vec!["sh".into(), "-c".into(), context.fill(&shell.command)?],
+            environment: environment(context, &BTreeMap::new())?,
+            stdin: None,
+            limit: limit(context, shell.timeout),
+        };
+        run(&program).await?
+    } else if let Some(kubectl) = &step.kubectl {
+        let arguments = kubectl.arguments.iter().map(|argument| context.fill(argument));
+        let mut all = vec!["kubectl".to_owned()];
+        all.extend(arguments.collect::<Result<Vec<_>, _>>()?);
+        let program = Program {
+            arguments: all,
+            environment: environment(context, &BTreeMap::new())?,
+            stdin: kubectl.stdin.as_ref().map(|stdin| context.fill(stdin)).transpose()?,
+            limit: limit(context, kubectl.timeout),
+        };
+        run(&program).await?
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(ended(&finished)))
+}
+
+fn ended(finished: &Finished) -> Outcome {
+    let value = json!({
+        "exitCode": finished.exit_code,
+        "stdout": finished.stdout,
+        "stderr": finished.stderr,
+    });
+    let trouble = (finished.exit_code != 0).then(|| {
+        let last: Vec<&str> = finished.stderr.trim_end().lines().rev().take(12).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        format!("the program ended with exit code {}:\n{}", finished.exit_code, last.join("\n"))
+    });
+    Outcome { value, trouble }
+}
+
+async fn run_python(context: &Context<'_>, step: &PythonStep) -> Result<Finished, StepError> {
+    let interpreter =
+        python::interpreter(&context.cache, step.sdk).await.map_err(|error| StepError::of(&error))?;
+    let mut arguments = vec![interpreter.display().to_string()];
+    let mut stdin = None;
+    match (&step.script, &step.code) {
+        (Some(script), _) => {
+            arguments.push(context.planned.root.join("fixtures").join(script).display().to_string());
+        }
+        (None, code) => {
+            // Through standard input, so that what is filled in is on no command line.
+            arguments.push("-".to_owned());
+            stdin = Some(context.fill(code.as_deref().unwrap_or_default())?);
+        }
+    }
+    let program = Program {
+        arguments,
+        environment: environment(context, &step.env)?,
+        stdin,
+        limit: limit(context, step.timeout),
+    };
+    run(&program).await
+}
+
+async fn run(program: &Program) -> Result<Finished, StepError> {
+    programs::run(program).await.map_err(|error| StepError::of(&error))
+}
+
+fn limit(context: &Context<'_>, timeout: Option<Period>) -> Duration {
+    timeout.unwrap_or(context.planned.scenario.limits.step).0
+}
+
+/// What every program outside gets: the lab's addresses, the object store's, and the caller's own additions.
+fn environment(
+    context: &Context<'_>,
+    more: &BTreeMap<String, String>,
+) -> Result<Vec<(String, String)>, StepError> {
+    let mut environment = programs::addresses(context.lab.access());
+    if let Ok(bucket) = context.default_bucket() {
+        environment.push(("OSS_BUCKET".to_owned(), bucket));
+    }
+    environment.extend(context.fill_map(more)?);
+    Ok(environment)
+}

@@ -1,0 +1,145 @@
+//! From files to a [`Plan`]: reading, strict decoding, checking.
+//!
+//! ```text
+//! text ──serde-saphyr──► Node (knows its places) ──decode──► Scenario ──check──► Plan
+//!                                                     └────────────┴──► Problem (file, line, column, nearest name)
+//! ```
+
+mod check;
+mod check_expectations;
+pub(crate) mod decode;
+mod fixtures;
+pub(crate) mod nearest;
+mod node;
+pub(crate) mod outcomes;
+mod problem;
+
+use std::path::{Path, PathBuf};
+
+pub use fixtures::FixtureObject;
+pub(crate) use fixtures::{fill, read_objects};
+pub use node::{Node, Place, Segment};
+pub use problem::{Problem, Problems, Source};
+
+use crate::model::Scenario;
+
+/// Scenarios that were read and found right.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The scenarios, by file and place.
+    pub scenarios: Vec<Planned>,
+}
+
+/// One scenario that was read and found right.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The objects of its fixtures and its own, in the order they are applied, placeholders not yet filled.
+    pub objects: Vec<FixtureObject>,
+    /// The folder that has `fixtures/`.
+    pub root: PathBuf,
+    /// The file.
+    pub source: Source,
+    /// The document, for places in messages.
+    pub node: Node,
+}
+
+impl Planned {
+    /// The line, from 1, on which a step begins.
+    pub fn line_of_step(&self, index: usize) -> usize {
+        let place = self.node.locate(&["steps".into(), index.into()]);
+        self.source.position(place.start).0
+    }
+}
+
+/// Reads and checks scenario files; a folder means every `*.yaml` below it.
+///
+/// # Errors
+/// [`Problems`] with everything that is wrong in any of them.
+pub fn load(paths: &[PathBuf]) -> Result<Plan, Problems> {
+    let mut scenarios = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match files(path) {
+            Ok(files) if files.is_empty() => {
+                problems.push(Problem::of_file(path, "no scenario files (*.yaml) are here"));
+            }
+            Ok(files) => {
+                for file in files {
+                    read_file(&file, &mut scenarios, &mut problems);
+                }
+            }
+            Err(error) => problems.push(Problem::of_file(path, format!("can't be read: {error}"))),
+        }
+    }
+    check::names(&scenarios, &mut problems);
+    if problems.is_empty() { Ok(Plan { scenarios }) } else { Err(Problems { problems }) }
+}
+
+fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        path.metadata()?;
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    let mut entries = std::fs::read_dir(path)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
+    entries.sort();
+    for entry in entries {
+        let is_yaml = entry.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if entry.is_dir() && entry.file_name().is_some_and(|name| name != "fixtures") {
+            files.extend(self::files(&entry)?);
+        } else if is_yaml {
+            files.push(entry);
+        }
+    }
+    Ok(files)
+}
+
+fn read_file(path: &Path, scenarios: &mut Vec<Planned>, problems: &mut Vec<Problem>) {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return problems.push(Problem::of_file(path, format!("can't be read: {error}"))),
+    };
+    let source = Source::new(path, text);
+    let nodes = match serde_saphyr::from_multiple::<Node>(source.text()) {
+        Ok(nodes) => nodes,
+        Err(error) => return problems.push(not_yaml(&source, &error)),
+    };
+    if nodes.is_empty() {
+        problems.push(Problem::of_file(path, "the file holds no scenario"));
+    }
+    for node in nodes {
+        match decode::decode::<Scenario>(&node) {
+            Err(error) => problems.push(Problem::of_decoding(&source, error)),
+            Ok(scenario) => {
+                let root = root_of(path);
+                let mut found = Vec::new();
+                let objects = fixtures::gather(&scenario, &root, &source, &node, &mut found);
+                check::scenario(&scenario, &objects, &root, &source, &node, &mut found);
+                problems.append(&mut found);
+                scenarios.push(Planned { scenario, objects, root, source: source.clone(), node });
+            }
+        }
+    }
+}
+
+fn not_yaml(source: &Source, error: &serde_saphyr::Error) -> Problem {
+    let error = error.without_snippet();
+    let place = error.location().and_then(|location| {
+        let start = usize::try_from(location.span().byte_offset()?).ok()?;
+        Some(Place { start, length: 0 })
+    });
+    let message = format!("this is no YAML: {}", error.render());
+    let message = message.lines().next().unwrap_or_default().to_owned();
+    Problem { place, ..Problem::new(source, Place::default(), message) }
+}
+
+/// The nearest folder at or above the file's that has `fixtures/`; the file's own folder if none has.
+fn root_of(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    absolute.ancestors().find(|folder| folder.join("fixtures").is_dir()).unwrap_or(folder).to_owned()
+}
