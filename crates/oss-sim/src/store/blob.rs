@@ -114,3 +114,25 @@ impl Blob {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_a_budget_that_dropped_blobs_give_back() {
+        let blobs = Blobs::new(PathBuf::new());
+        let bytes = vec![0; usize::try_from(SMALL).expect("a size")];
+        let fit = MEMORY_BUDGET / SMALL;
+        let mut kept: Vec<Blob> = (0..fit).map(|_| blobs.small(&bytes).expect("room")).collect();
+        assert!(blobs.small(&[0]).is_none(), "the budget is used up");
+        kept.pop();
+        assert!(blobs.small(&bytes).is_some());
+    }
+
+    #[test]
+    fn a_large_blob_never_stays_in_memory() {
+        let blobs = Blobs::new(PathBuf::new());
+        assert!(blobs.small(&vec![0; usize::try_from(SMALL + 1).expect("a size")]).is_none());
+    }
+}
