@@ -1,0 +1,140 @@
+//! Create with one OSS mount on a warm pool, beside `s3fs` mounting the same bucket, and the lab's memory.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use contract::crd::SandboxSet;
+use contract::names::metadata_keys;
+use e2b_client::{Client, CreateRequest, Settings};
+use futures::TryStreamExt as _;
+use kube::Api;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use lab::{Backend, Lab, UpOptions};
+
+use crate::document::{self, BUCKET, kubernetes};
+use crate::error::io;
+use crate::peer::S3fs;
+use crate::{BenchError, Figure, Options, Unit, peer};
+
+/// The template that sandboxes are created from.
+const TEMPLATE: &str = "code-interpreter-inject-test";
+
+/// How many sandboxes the template keeps warm.
+const WARM: i32 = 4;
+
+/// What a create with one mount may take (median, milliseconds).
+const CREATE_LIMIT: f64 = 60.0;
+
+/// What a lab with four warm sandboxes may hold (mebibytes).
+const MEMORY_LIMIT: f64 = 250.0;
+
+/// How long the lab may take to come up.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the pool may take to be full again.
+const POOL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Creates `rounds` sandboxes one after the other, each on a full pool.
+pub(crate) async fn measure(
+    backend: &dyn Backend,
+    options: &Options,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Vec<Figure>, BenchError> {
+    let folder = tempfile::tempdir().map_err(io("make a folder for the lab"))?;
+    let up = UpOptions {
+        name: "bench".to_owned(),
+        seed: 1,
+        directory: folder.path().to_path_buf(),
+        deadline: START_DEADLINE,
+    };
+    let lab = backend.up(up).await?;
+    let outcome = measure_on(lab.as_ref(), options.rounds, progress).await;
+    lab.down().await?;
+    outcome
+}
+
+async fn measure_on(
+    lab: &dyn Lab,
+    rounds: usize,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Vec<Figure>, BenchError> {
+    let access = lab.access();
+    let store = access.object_store.as_ref().ok_or(BenchError::ObjectStore {
+        action: "find the lab's object store",
+        reason: "this backend has none of its own".to_owned(),
+    })?;
+    peer::create_bucket(store, BUCKET).await?;
+    let kubernetes = document::client(access).await?;
+    document::apply(&kubernetes, store).await?;
+    let e2b = Client::new(Settings::new(&access.e2b_url, &access.e2b_key)).map_err(client("make a client"))?;
+    let s3fs = S3fs::find(store)?;
+    let (mut creates, mut mounts, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        progress(&format!("create {round} of {rounds}"));
+        full_pool(&kubernetes).await?;
+        memory.push(mebibytes(lab.memory().await?));
+        let milliseconds = create(&e2b).await?;
+        let mounted = s3fs.as_ref().map(|s3fs| s3fs.mount(BUCKET)).transpose()?;
+        if round > 0 {
+            creates.push(milliseconds);
+            mounts.extend(mounted);
+        }
+    }
+    let mut figures = vec![Figure::new("memory, 4 warm sandboxes", Unit::Mebibytes, memory).at_most(MEMORY_LIMIT)];
+    if !mounts.is_empty() {
+        let ratios = creates.iter().zip(&mounts).map(|(create, mount)| create / mount).collect();
+        figures.insert(0, Figure::new("create over s3fs mount", Unit::Ratio, ratios));
+        figures.insert(0, Figure::new("s3fs, mount alone (peer)", Unit::Milliseconds, mounts));
+    }
+    figures.insert(0, Figure::new("create with one OSS mount", Unit::Milliseconds, creates).at_most(CREATE_LIMIT));
+    Ok(figures)
+}
+
+async fn create(e2b: &Client) -> Result<f64, BenchError> {
+    let metadata: BTreeMap<String, String> = [
+        (metadata_keys::CSI_VOLUME_NAME, "oss-pv-sandbox-system"),
+        (metadata_keys::CSI_MOUNT_POINT, "/data-oss"),
+        (metadata_keys::CSI_SUBPATH, "data-subPath"),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect();
+    let request =
+        CreateRequest { template: TEMPLATE.to_owned(), timeout: Some(300), metadata, ..CreateRequest::default() };
+    let started = Instant::now();
+    let created = e2b.create(&request).await.map_err(client("create a sandbox"))?;
+    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+    e2b.kill(&created.value.sandbox_id).await.map_err(client("kill a sandbox"))?;
+    Ok(milliseconds)
+}
+
+/// Waits until every warm sandbox is there.
+async fn full_pool(client: &kube::Client) -> Result<(), BenchError> {
+    let sets: Api<SandboxSet> = Api::default_namespaced(client.clone());
+    let configuration = watcher::Config::default().fields(&format!("metadata.name={TEMPLATE}"));
+    let mut changes = std::pin::pin!(watcher(sets, configuration).applied_objects());
+    let mut last = "no SandboxSet seen".to_owned();
+    let full = async {
+        while let Some(set) = changes.try_next().await.map_err(kubernetes("watch the SandboxSet"))? {
+            let status = set.status.unwrap_or_default();
+            if status.available_replicas == WARM && status.replicas == WARM {
+                return Ok(());
+            }
+            last = format!("{} of {WARM} available, {} there", status.available_replicas, status.replicas);
+        }
+        Err(BenchError::ObjectStore { action: "watch the SandboxSet", reason: "the watch ended".to_owned() })
+    };
+    match tokio::time::timeout(POOL_DEADLINE, full).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(BenchError::Deadline { deadline: "warm pool deadline", limit: POOL_DEADLINE, last }),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a lab holds far less than 2^52 bytes")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
+}
+
+fn client(action: &'static str) -> impl Fn(e2b_client::ClientError) -> BenchError {
+    move |source| BenchError::Client { action, source }
+}

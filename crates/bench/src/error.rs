@@ -1,0 +1,89 @@
+//! Why a benchmark has no figure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What went wrong while measuring.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The measured scenario didn't hold.
+    #[error("{} ended with {status} instead of holding: {output}", scenario.display())]
+    Scenario {
+        /// The scenario file.
+        scenario: PathBuf,
+        /// How the program ended.
+        status: String,
+        /// What it said.
+        output: String,
+    },
+    /// A report lacks what a figure is made of.
+    #[error("{} has no {what}", file.display())]
+    Report {
+        /// The file of the report.
+        file: PathBuf,
+        /// What was looked for.
+        what: String,
+    },
+    /// The lab failed.
+    #[error("the lab failed")]
+    Lab(#[from] lab::LabError),
+    /// A call to the E2B API failed.
+    #[error("{action} failed")]
+    Client {
+        /// What was asked.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: e2b_client::ClientError,
+    },
+    /// A call to the Kubernetes API failed.
+    #[error("{action} failed")]
+    Kubernetes {
+        /// What was asked.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The object store refused.
+    #[error("{action} failed: {reason}")]
+    ObjectStore {
+        /// What was asked.
+        action: &'static str,
+        /// Why it failed.
+        reason: String,
+    },
+    /// A named deadline passed.
+    #[error("{deadline} of {limit:?} passed; last state: {last}")]
+    Deadline {
+        /// The deadline's name.
+        deadline: &'static str,
+        /// Its length.
+        limit: Duration,
+        /// What was seen last.
+        last: String,
+    },
+    /// The peer could not be run.
+    #[error("s3fs {action}: {reason}")]
+    Peer {
+        /// What it was to do.
+        action: &'static str,
+        /// Why it didn't.
+        reason: String,
+    },
+    /// An operation of the machine failed.
+    #[error("{action} failed")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Names what was tried.
+pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
+    let action = action.into();
+    move |source| BenchError::Io { action, source }
+}

@@ -1,0 +1,49 @@
+//! Benchmarks of Mountlab on this machine: `mountlab bench NAME`.
+//!
+//! A figure is a distribution over rounds with the limit it is held to. Where there is a peer that does the same job,
+//! it is measured in the same run, turn by turn, and the ratio is printed: these machines are noisy, ratios less so.
+#![warn(missing_docs)]
+
+mod boot;
+mod create;
+mod document;
+mod error;
+mod figure;
+mod peer;
+mod report;
+
+use std::path::PathBuf;
+
+pub use error::BenchError;
+pub use figure::{Figure, Unit};
+pub use report::Report;
+
+use lab::Backend;
+
+/// What a benchmark is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The `mountlab` executable whose start is measured.
+    pub program: PathBuf,
+    /// The scenario whose time from start to verdict is measured.
+    pub scenario: PathBuf,
+    /// How often each thing is measured.
+    pub rounds: usize,
+}
+
+/// `bench boot`: start to verdict with its parts, create with one OSS mount on a warm pool, and memory. `progress` is
+/// told what is being measured.
+///
+/// # Errors
+/// [`BenchError`] when a lab, a scenario or a create fails: a figure of something that failed would say nothing.
+pub async fn boot(
+    backend: &dyn Backend,
+    options: &Options,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Report, BenchError> {
+    progress("start to verdict");
+    let mut figures = boot::measure(options)?;
+    progress("create with one OSS mount");
+    figures.extend(create::measure(backend, options, progress).await?);
+    Ok(Report { name: "boot", rounds: options.rounds, figures })
+}

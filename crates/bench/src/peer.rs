@@ -1,0 +1,91 @@
+//! Debian's `s3fs` as a peer: the same bucket of the same server, mounted by somebody else.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lab::ObjectStore;
+use nix::mount::{MntFlags, umount2};
+use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
+
+use crate::BenchError;
+use crate::error::io;
+
+/// Validity of a signed request.
+const SIGNED_FOR: Duration = Duration::from_secs(60);
+
+/// The `s3fs` program with the lab's key in a file of its own.
+pub(crate) struct S3fs {
+    program: PathBuf,
+    endpoint: String,
+    folder: tempfile::TempDir,
+}
+
+impl S3fs {
+    /// The program on this machine, if there is one.
+    pub(crate) fn find(store: &ObjectStore) -> Result<Option<Self>, BenchError> {
+        let Some(program) = std::env::var_os("PATH")
+            .and_then(|path| std::env::split_paths(&path).map(|folder| folder.join("s3fs")).find(|file| file.is_file()))
+        else {
+            return Ok(None);
+        };
+        let folder = tempfile::tempdir().map_err(io("make a folder for s3fs"))?;
+        let password = folder.path().join("password");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&password)
+            .map_err(io("make the password file of s3fs"))?;
+        writeln!(file, "{}:{}", store.access_key_id, store.access_key_secret)
+            .map_err(io("write the password file of s3fs"))?;
+        fs::create_dir(folder.path().join("target")).map_err(io("make the target of s3fs"))?;
+        Ok(Some(Self { program, endpoint: store.outside_endpoint.clone(), folder }))
+    }
+
+    /// Mounts `bucket` and unmounts it again; the time until it was mounted, in milliseconds.
+    pub(crate) fn mount(&self, bucket: &str) -> Result<f64, BenchError> {
+        let target = self.folder.path().join("target");
+        let started = Instant::now();
+        let output = Command::new(&self.program)
+            .arg(bucket)
+            .arg(&target)
+            .arg("-o")
+            .arg(format!("url={},use_path_request_style", self.endpoint))
+            .arg("-o")
+            .arg(format!("passwd_file={}", self.folder.path().join("password").display()))
+            .output()
+            .map_err(io("run s3fs"))?;
+        let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+        if !output.status.success() || !is_mounted(&target)? {
+            let reason = format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+            return Err(BenchError::Peer { action: "mount", reason });
+        }
+        umount2(&target, MntFlags::MNT_DETACH)
+            .map_err(|error| BenchError::Peer { action: "unmount", reason: error.to_string() })?;
+        Ok(milliseconds)
+    }
+}
+
+fn is_mounted(target: &Path) -> Result<bool, BenchError> {
+    let table = fs::read_to_string("/proc/self/mounts").map_err(io("read the mount table"))?;
+    Ok(table.lines().any(|line| line.split(' ').nth(1).is_some_and(|path| Path::new(path) == target)))
+}
+
+/// Makes `bucket` in the lab's object store.
+pub(crate) async fn create_bucket(store: &ObjectStore, name: &str) -> Result<(), BenchError> {
+    let failed = |reason: String| BenchError::ObjectStore { action: "make a bucket", reason };
+    let endpoint = store.outside_endpoint.parse().map_err(|error| failed(format!("{error}")))?;
+    let bucket = Bucket::new(endpoint, UrlStyle::Path, name.to_owned(), store.region.clone())
+        .map_err(|error| failed(error.to_string()))?;
+    let credentials = Credentials::new(&store.access_key_id, &store.access_key_secret);
+    let url = bucket.create_bucket(&credentials).sign(SIGNED_FOR);
+    let answer = reqwest::Client::new().put(url).send().await.map_err(|error| failed(error.to_string()))?;
+    if answer.status().is_success() {
+        return Ok(());
+    }
+    Err(failed(format!("the object store answered {}", answer.status())))
+}

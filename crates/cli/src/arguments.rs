@@ -1,0 +1,133 @@
+//! What can be typed after `mountlab`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The Agent Sandbox storage system on one machine: run scenarios against it, or use it.
+#[derive(Debug, Parser)]
+#[command(name = "mountlab", version, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs for people. The components (`controller`, `manager`, `agent-runtime`, `csi-node`) parse their own.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Replay scenario files and print the table of verdicts
+    Run(Run),
+    /// Check scenario files without running them
+    Check(Paths),
+    /// Bring a lab up, print how to reach it, and stay until Ctrl-C
+    Up(Up),
+    /// Say what each backend needs, what is there, and how to get what is missing
+    Doctor(Output),
+    /// Print the JSON Schema of scenario files
+    Schema,
+    /// Print the plan of a scenario without running it
+    Explain {
+        /// The scenario file.
+        path: PathBuf,
+    },
+    /// Measure Mountlab on this machine
+    Bench(Bench),
+}
+
+/// Scenario files or folders of them.
+#[derive(Args, Debug)]
+pub(crate) struct Paths {
+    /// Scenario files, or folders with them
+    #[arg(default_value = "scenarios")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// `mountlab run`
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) paths: Paths,
+    /// Where to run
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) backend: BackendName,
+    /// Only scenarios whose name contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// How many scenarios run at once [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// Seed of everything drawn by chance [default: drawn and printed]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Folder for the report
+    #[arg(long, value_name = "DIR", default_value = "target/mountlab")]
+    pub(crate) report: PathBuf,
+    /// Leave a failed scenario's lab up until Ctrl-C
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Stop at the first failed step, say how to look around, and go on when Enter is pressed
+    #[arg(long)]
+    pub(crate) pause_on_failure: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `mountlab up`
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// Where to bring it up
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) backend: BackendName,
+    /// Make this bucket in the lab's object store; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bucket: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `mountlab bench`
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// Which benchmark
+    #[arg(value_enum)]
+    pub(crate) name: BenchName,
+    /// How often each measurement is repeated
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) rounds: usize,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// How results are printed on standard output.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// For people, or for programs
+    #[arg(long = "output", value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Forms of output.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables and sentences.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// Backends of this version.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum BackendName {
+    /// In namespaces of this machine, without Docker or a cluster.
+    #[default]
+    Embedded,
+}
+
+/// Benchmarks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum BenchName {
+    /// Start to verdict of `oss-single-mount`, create with one mount, memory.
+    Boot,
+}

@@ -1,0 +1,91 @@
+//! `mountlab doctor`: what each backend needs of this machine.
+
+use std::io::Write as _;
+
+use lab::{Backend, Requirement};
+use serde::Serialize;
+
+use crate::arguments::{BackendName, Format, Output};
+use crate::backends;
+use crate::exit::Status;
+
+#[derive(Serialize)]
+struct Diagnosis {
+    backend: &'static str,
+    ready: bool,
+    requirements: Vec<Requirement>,
+}
+
+/// Prints the table; the status is 3 when a backend can't run here.
+pub(crate) fn run(output: Output) -> anyhow::Result<Status> {
+    let diagnoses = vec![diagnose(backends::get(BackendName::Embedded)?.as_ref())];
+    let mut out = std::io::stdout().lock();
+    match output.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&diagnoses)?)?,
+        Format::Text => {
+            for diagnosis in &diagnoses {
+                write!(out, "{}", table(diagnosis))?;
+            }
+        }
+    }
+    let ready = diagnoses.iter().all(|diagnosis| diagnosis.ready);
+    Ok(if ready { Status::Held } else { Status::Machine })
+}
+
+fn diagnose(backend: &dyn Backend) -> Diagnosis {
+    let requirements = backend.requirements();
+    let ready = requirements.iter().all(|requirement| requirement.met || requirement.optional);
+    Diagnosis { backend: backend.name(), ready, requirements }
+}
+
+fn table(diagnosis: &Diagnosis) -> String {
+    let verdict = if diagnosis.ready { "ready" } else { "can't run here" };
+    let mut text = format!("{} backend: {verdict}\n", diagnosis.backend);
+    let width = diagnosis.requirements.iter().map(|requirement| requirement.name.len()).max().unwrap_or(0);
+    for requirement in &diagnosis.requirements {
+        let mark = match (requirement.met, requirement.optional) {
+            (true, _) => "ok     ",
+            (false, true) => "absent ",
+            (false, false) => "MISSING",
+        };
+        text += &format!("  {mark}  {:width$}  {}\n", requirement.name, requirement.found);
+        if !requirement.met {
+            let indent = " ".repeat(width + 13);
+            text += &format!("{indent}what for: {}\n{indent}to get it: {}\n", requirement.purpose, requirement.remedy);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(met: bool, optional: bool) -> Requirement {
+        Requirement {
+            name: "/dev/fuse",
+            purpose: "of mounts",
+            met,
+            optional,
+            found: "seen".into(),
+            remedy: "chmod 0666 /dev/fuse".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_its_reason_and_remedy() {
+        let diagnosis =
+            Diagnosis { backend: "embedded", ready: false, requirements: vec![requirement(false, false)] };
+        let text = table(&diagnosis);
+        assert!(text.starts_with("embedded backend: can't run here\n"), "{text}");
+        for part in ["MISSING", "/dev/fuse", "what for: of mounts", "to get it: chmod 0666 /dev/fuse"] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_needs_no_remedy() {
+        let text = table(&Diagnosis { backend: "embedded", ready: true, requirements: vec![requirement(true, false)] });
+        assert_eq!(text, "embedded backend: ready\n  ok       /dev/fuse  seen\n");
+    }
+}

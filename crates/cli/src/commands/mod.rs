@@ -1,0 +1,43 @@
+//! One file a verb.
+
+mod bench;
+mod check;
+mod doctor;
+mod explain;
+mod run;
+mod schema;
+mod up;
+
+use std::process::ExitCode;
+
+use crate::arguments::{Arguments, Verb};
+use crate::exit::Status;
+
+/// Does what was asked. What went wrong is said on standard error.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let outcome = match arguments.verb {
+        Verb::Run(arguments) => run::run(arguments),
+        Verb::Check(paths) => check::run(&paths),
+        Verb::Up(arguments) => up::run(&arguments),
+        Verb::Doctor(output) => doctor::run(output),
+        Verb::Schema => schema::run(),
+        Verb::Explain { path } => explain::run(&path),
+        Verb::Bench(arguments) => bench::run(&arguments),
+    };
+    match outcome {
+        Ok(status) => status.into(),
+        Err(error) => {
+            eprintln!("mountlab: {error:#}");
+            status_of(&error).into()
+        }
+    }
+}
+
+/// The exit status that an error stands for: a machine that lacks something is 3, anything else that kept a verb
+/// from doing its work is 2.
+fn status_of(error: &anyhow::Error) -> Status {
+    match error.downcast_ref::<lab::LabError>() {
+        Some(_) => Status::Machine,
+        None => Status::Usage,
+    }
+}

@@ -1,0 +1,59 @@
+//! Answers to what the outside asks.
+
+use std::time::Duration;
+
+use lab::{Fault, FaultHandle};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::memory;
+use super::parts::Parts;
+use crate::protocol::{Refusal, Request};
+
+/// Does what `request` asks.
+pub(crate) async fn answer(parts: &Parts, request: Request) -> Result<Value, Refusal> {
+    match request {
+        Request::Mounts { namespace, sandbox } => {
+            let mounts = parts.node.mounts(&namespace, &sandbox, None).await;
+            value(mounts.map_err(refusal("node"))?)
+        }
+        Request::Advance(milliseconds) => {
+            parts.clock.advance(Duration::from_millis(milliseconds));
+            value(())
+        }
+        Request::Inject(fault) => inject(parts, fault).await,
+        Request::Heal(FaultHandle(id)) => {
+            value(parts.object_store.heal(oss_sim::FaultId(id)).map_err(refusal("object store"))?)
+        }
+        Request::Leftovers => value(parts.node.leftovers().await.map_err(refusal("node"))?),
+        Request::Memory => {
+            let state = parts.state.clone();
+            let measured = tokio::task::spawn_blocking(move || memory::measure(&state)).await;
+            let measured = measured.map_err(refusal("lab"))?;
+            value(measured.map_err(refusal("lab"))?)
+        }
+    }
+}
+
+async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
+    match fault {
+        Fault::Oss(fault) => {
+            let id = parts.object_store.inject(fault).map_err(refusal("object store"))?;
+            value(FaultHandle(id.0))
+        }
+        Fault::Kill(kill) => {
+            let killed = parts.node.kill(&kill.namespace, &kill.pod, &kill.container).await;
+            killed.map_err(refusal("node"))?;
+            // A killed process can't be healed; no object-store fault has this number.
+            value(FaultHandle(u64::MAX))
+        }
+    }
+}
+
+fn value(answer: impl Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(answer).map_err(refusal("control channel"))
+}
+
+fn refusal<E: std::error::Error>(part: &'static str) -> impl Fn(E) -> Refusal {
+    move |error| Refusal::Failed { part: part.to_owned(), reason: crate::chain(&error) }
+}

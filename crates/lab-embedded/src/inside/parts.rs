@@ -1,0 +1,202 @@
+//! Brings every component up in the order in which they need each other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clock::{SharedClock, SimulatedClock};
+use contract::names::SYSTEM_NAMESPACE;
+use contract::resolve::DriverList;
+use futures::future::try_join_all;
+use journal::{Journal, source};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
+use kube_sim::KubeSim;
+use manager::{Manager, ManagerOptions};
+use node_sim::{Node, NodeOptions};
+use oss_sim::{OssOptions, OssSim};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::credentials::{Credentials, REGION};
+use super::{Listeners, forward, logs, send};
+use crate::protocol::{Hello, Report, Up};
+
+/// Port of the object store on the lab's bridge.
+const OBJECT_STORE_PORT: u16 = 9000;
+
+/// Where the lab's own files are: in memory, in its own mount namespace.
+const STATE: &str = "/run/mountlab";
+
+/// What a running lab consists of.
+pub(crate) struct Parts {
+    /// The clock that a scenario moves.
+    pub(crate) clock: SimulatedClock,
+    /// Runs the pods.
+    pub(crate) node: Node,
+    /// The object store.
+    pub(crate) object_store: OssSim,
+    /// Where the lab's files are.
+    pub(crate) state: PathBuf,
+    /// The manager's background work ends when this is dropped.
+    _manager: manager::Background,
+}
+
+/// A part that didn't come up.
+pub(crate) struct Failed {
+    /// Its name.
+    pub(crate) part: &'static str,
+    /// What happened, with its causes.
+    pub(crate) reason: String,
+}
+
+/// Names the part that failed in whatever way.
+fn failed<E: std::error::Error>(part: &'static str) -> impl Fn(E) -> Failed {
+    move |error| Failed { part, reason: crate::chain(&error) }
+}
+
+/// Says in the journal how long each part took.
+struct Phases<'a> {
+    journal: &'a Journal,
+    lab: &'a str,
+    since: Instant,
+}
+
+impl Phases<'_> {
+    fn passed(&mut self, phase: &str) {
+        let milliseconds = self.since.elapsed().as_secs_f64() * 1000.0;
+        self.journal.record(source::LAB, "phase", self.lab, json!({"phase": phase, "milliseconds": milliseconds}));
+        self.since = Instant::now();
+    }
+}
+
+impl Parts {
+    /// Brings everything up; the second value is what the outside has to know.
+    pub(crate) async fn start(
+        hello: &Hello,
+        listeners: Listeners,
+        reports: mpsc::UnboundedSender<Report>,
+    ) -> Result<(Self, Up), Failed> {
+        let clock = SimulatedClock::default();
+        let shared: SharedClock = Arc::new(clock.clone());
+        let credentials = Credentials::draw();
+        let journal = Journal::new(shared.clone());
+        for secret in [&credentials.e2b_key, &credentials.access_key_id, &credentials.access_key_secret] {
+            journal.conceal(secret);
+        }
+        forward(&journal, reports.clone());
+        let mut phases = Phases { journal: &journal, lab: &hello.name, since: Instant::now() };
+        let state = make_state(Path::new(STATE)).map_err(failed("state directory"))?;
+
+        let api = KubeSim::new(kube_sim::Options { clock: shared.clone(), journal: Some(journal.clone()) });
+        install(&api.client("default")).await?;
+        api.serve_https(listeners.kubernetes);
+        phases.passed("API server");
+
+        let node = start_node(&api, &shared, &journal, &state).await?;
+        api.set_pod_logs(Arc::new(logs::NodeLogs::new(node.clone())));
+        phases.passed("node");
+
+        let object_store = OssSim::new(OssOptions {
+            clock: shared.clone(),
+            journal: Some(journal.clone()),
+            directory: state.join("object-store"),
+        });
+        object_store.add_key(&credentials.access_key_id, &credentials.access_key_secret, oss_sim::Access::Full);
+        let inside = TcpListener::bind((node.gateway(), OBJECT_STORE_PORT)).await.map_err(failed("object store"))?;
+        let object_store_inside = format!("http://{}:{OBJECT_STORE_PORT}", node.gateway());
+        object_store.serve(listeners.object_store);
+        object_store.serve(inside);
+        phases.passed("object store");
+
+        start_controller(&api, &shared, reports);
+        let manager = start_manager(&api, &shared, &journal, &credentials, listeners.e2b)?;
+        phases.passed("controller and manager");
+
+        let up = Up {
+            kubeconfig: api.kubeconfig(&format!("https://{}", hello.listeners.kubernetes)),
+            e2b_key: credentials.e2b_key,
+            object_store_inside,
+            region: REGION.to_owned(),
+            access_key_id: credentials.access_key_id,
+            access_key_secret: credentials.access_key_secret,
+        };
+        Ok((Self { clock, node, object_store, state, _manager: manager }, up))
+    }
+}
+
+/// A file system in memory over `/run`: it hides the machine's own sockets, and it is gone with the lab.
+fn make_state(state: &Path) -> std::io::Result<PathBuf> {
+    let flags = rustix::mount::MountFlags::NODEV | rustix::mount::MountFlags::NOSUID;
+    rustix::mount::mount("mountlab", "/run", "tmpfs", flags, Some(c"mode=0755"))?;
+    for folder in ["node", "object-store"] {
+        fs::create_dir_all(state.join(folder))?;
+    }
+    Ok(state.to_path_buf())
+}
+
+/// What an installer would apply: the system namespace and the CRDs.
+async fn install(client: &kube::Client) -> Result<(), Failed> {
+    let namespace = Namespace {
+        metadata: ObjectMeta { name: Some(SYSTEM_NAMESPACE.to_owned()), ..ObjectMeta::default() },
+        ..Namespace::default()
+    };
+    let options = PostParams::default();
+    Api::all(client.clone()).create(&options, &namespace).await.map_err(failed("system namespace"))?;
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definitions = contract::crd::all();
+    try_join_all(definitions.iter().map(|definition| api.create(&options, definition)))
+        .await
+        .map_err(failed("custom resource definitions"))?;
+    Ok(())
+}
+
+async fn start_node(
+    api: &KubeSim,
+    clock: &SharedClock,
+    journal: &Journal,
+    state: &Path,
+) -> Result<Node, Failed> {
+    let executable = std::env::current_exe().map_err(failed("own executable"))?;
+    let options = NodeOptions::new(api.client("default"), clock.clone(), journal.clone(), state.join("node"), executable);
+    Node::start(options).await.map_err(failed("node"))
+}
+
+/// The controller runs until the lab ends; if it ends before, the outside hears of it.
+fn start_controller(api: &KubeSim, clock: &SharedClock, reports: mpsc::UnboundedSender<Report>) {
+    let options = controller::ControllerOptions {
+        client: api.client(SYSTEM_NAMESPACE),
+        clock: clock.clone(),
+        namespace: SYSTEM_NAMESPACE.to_owned(),
+        drivers: DriverList::default(),
+    };
+    tokio::spawn(async move {
+        let reason = match controller::run(options).await {
+            Ok(()) => "it ended".to_owned(),
+            Err(error) => crate::chain(&error),
+        };
+        send(&reports, Report::Failed { part: "controller".to_owned(), reason });
+    });
+}
+
+fn start_manager(
+    api: &KubeSim,
+    clock: &SharedClock,
+    journal: &Journal,
+    credentials: &Credentials,
+    listener: TcpListener,
+) -> Result<manager::Background, Failed> {
+    let manager = Manager::new(ManagerOptions {
+        journal: Some(journal.clone()),
+        admin_key: credentials.e2b_key.clone(),
+        ..ManagerOptions::new(api.client("default"), clock.clone())
+    })
+    .map_err(failed("manager"))?;
+    let background = manager.start();
+    tokio::spawn(manager.serve(listener));
+    Ok(background)
+}

@@ -1,0 +1,117 @@
+//! What the embedded backend needs of the machine.
+
+use std::fs;
+use std::fs::OpenOptions;
+use std::path::Path;
+
+use lab::{LabError, Requirement};
+use nix::unistd::geteuid;
+
+use crate::backend::NAME;
+
+/// Every requirement, checked now.
+pub(crate) fn requirements() -> Vec<Requirement> {
+    vec![
+        namespaces(),
+        file_system("fuse", "OSS volumes are FUSE mounts", "load the kernel module: modprobe fuse"),
+        fuse_device(),
+        file_system(
+            "overlay",
+            "a sandbox writes to a throw-away layer",
+            "load the kernel module: modprobe overlay",
+        ),
+        program("python3", "scenarios with a `python` step", "apt-get install python3 python3-venv"),
+        program("node", "scenarios with a `node` step", "apt-get install nodejs npm"),
+        program("kubectl", "scenarios with a `kubectl` step", "apt-get install kubernetes-client"),
+    ]
+}
+
+/// The error that names the first requirement that is missing, if one is.
+pub(crate) fn check() -> Result<(), LabError> {
+    let missing: Vec<Requirement> =
+        requirements().into_iter().filter(|requirement| !requirement.met && !requirement.optional).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let join = |text: fn(&Requirement) -> String| missing.iter().map(text).collect::<Vec<_>>().join("; ");
+    Err(LabError::Machine {
+        backend: NAME,
+        missing: join(|requirement| format!("{} ({})", requirement.name, requirement.found)),
+        remedy: join(|requirement| requirement.remedy.clone()),
+    })
+}
+
+fn namespaces() -> Requirement {
+    let requirement = |met, found: String, remedy: &str| Requirement {
+        name: "namespaces",
+        purpose: "a lab lives in namespaces of its own, so that nothing of it can leak",
+        met,
+        optional: false,
+        found,
+        remedy: remedy.to_owned(),
+    };
+    for kind in ["pid", "mnt", "net", "ipc", "uts"] {
+        if !Path::new("/proc/self/ns").join(kind).exists() {
+            return requirement(false, format!("the kernel has no {kind} namespaces"), "use a kernel that has them");
+        }
+    }
+    if geteuid().is_root() {
+        return requirement(true, "running as root".to_owned(), "");
+    }
+    for (switch, refusing) in [
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+        ("/proc/sys/user/max_user_namespaces", "0"),
+    ] {
+        if fs::read_to_string(switch).is_ok_and(|value| value.trim() == refusing) {
+            return requirement(
+                false,
+                format!("{switch} is {refusing}, so an ordinary user may make no user namespace"),
+                "run as root, or ask the administrator to change that switch",
+            );
+        }
+    }
+    let met = Path::new("/proc/self/ns/user").exists();
+    requirement(met, "running as an ordinary user, in a user namespace".to_owned(), "run as root")
+}
+
+fn file_system(name: &'static str, purpose: &'static str, remedy: &str) -> Requirement {
+    let met = fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|table| table.lines().any(|line| line.split_whitespace().last() == Some(name)));
+    Requirement {
+        name: if name == "fuse" { "FUSE in the kernel" } else { "overlay file system" },
+        purpose,
+        met,
+        optional: false,
+        found: format!("{name} is {}in /proc/filesystems", if met { "" } else { "not " }),
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn fuse_device() -> Requirement {
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    Requirement {
+        name: "/dev/fuse",
+        purpose: "the CSI node agent opens it for every OSS mount",
+        met: opened.is_ok(),
+        optional: false,
+        found: match &opened {
+            Ok(_) => "can be opened".to_owned(),
+            Err(error) => format!("can't be opened: {error}"),
+        },
+        remedy: "run as root, or as root: chmod 0666 /dev/fuse".to_owned(),
+    }
+}
+
+fn program(name: &'static str, purpose: &'static str, remedy: &str) -> Requirement {
+    let found = std::env::var_os("PATH")
+        .and_then(|path| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()));
+    Requirement {
+        name,
+        purpose,
+        met: found.is_some(),
+        optional: true,
+        found: found.map_or_else(|| "not on PATH".to_owned(), |file| file.display().to_string()),
+        remedy: remedy.to_owned(),
+    }
+}
