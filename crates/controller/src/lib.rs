@@ -1,1 +1,98 @@
-//! Placeholder, replaced by its first commit.
+//! The controller: keeps the pools of `SandboxSets` filled and turns Sandboxes into pods.
+//!
+//! ```text
+//!            watch                        key                    decide (pure)            act
+//! API server ─────► world (copies of all ─────► queue ─► worker ─► set::plan ───────────► create, lock, delete
+//!                   objects, by owner)            ▲                sandbox::decide ─────► pod, status, delete
+//!                                                 │
+//!                              deadlines on the injected clock, retries with growing delay
+//! ```
+//!
+//! kube-rs brings the watchers; the loop around them is this crate's own, for two reasons. Deadlines
+//! (`shutdownTime`, retries) must follow the injected clock, which a scenario can move, and the ready-made
+//! controller sleeps on the machine's time. And a change must reach a worker at once: a key goes from the watch
+//! event into the queue without a timer in between. One key is worked on by one worker at a time; while it is, later
+//! events for it collapse into one more turn.
+//!
+//! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`]) and are tested as
+//! tables; only the modules named `act` talk to the API.
+//!
+//! Pausing, resuming and upgrading are not here yet: a Sandbox with `spec.paused` stays as it is.
+
+mod announce;
+mod api;
+mod command;
+mod dispatch;
+mod install;
+mod queue;
+pub mod sandbox;
+pub mod set;
+mod world;
+
+use std::sync::Arc;
+
+use clock::SharedClock;
+use contract::resolve::DriverList;
+use kube::Client;
+
+pub use command::main;
+
+/// What the controller is given.
+#[derive(Clone)]
+pub struct ControllerOptions {
+    /// Access to the API server.
+    pub client: Client,
+    /// Time for deadlines, retries and conditions.
+    pub clock: SharedClock,
+    /// Namespace of ConfigMap `sandbox-injection-config`, normally `sandbox-system`.
+    pub namespace: String,
+    /// Drivers that may mount.
+    pub drivers: DriverList,
+}
+
+impl std::fmt::Debug for ControllerOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ControllerOptions")
+            .field("namespace", &self.namespace)
+            .field("drivers", &self.drivers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the controller stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The default injection configuration could not be installed.
+    #[error(
+        "cannot install ConfigMap {namespace}/sandbox-injection-config: check the API server and the permissions"
+    )]
+    Install {
+        /// Where it should be.
+        namespace: String,
+        /// What the API said.
+        source: kube::Error,
+    },
+    /// A watch ended for good.
+    #[error("the watch of {kind} ended, restart the controller")]
+    WatchEnded {
+        /// What was watched.
+        kind: &'static str,
+    },
+}
+
+/// Runs the controller until it is dropped or cannot go on. Installs the default injection configuration if there is
+/// none; never overwrites one.
+///
+/// # Errors
+/// [`Error::Install`] at the start; [`Error::WatchEnded`] should not happen, watches are restarted with a delay.
+pub async fn run(options: ControllerOptions) -> Result<(), Error> {
+    install::injection_config(&options.client, &options.namespace).await?;
+    let queue = Arc::new(queue::Queue::default());
+    let world = Arc::new(world::World::new(Arc::clone(&queue)));
+    let context = Arc::new(api::Context::new(&options, Arc::clone(&world)));
+    tokio::select! {
+        ended = world::watch_all(&options, &world) => Err(ended),
+        never = dispatch::work(context, queue) => match never {},
+    }
+}

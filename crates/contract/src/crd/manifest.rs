@@ -24,7 +24,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         polish(super::SandboxTemplate::crd(), true),
         polish(super::Checkpoint::crd(), true),
         polish(super::SandboxUpdateOps::crd(), true),
-        with_status_default(polish(super::Commit::crd(), true), json!({"phase": "Pending"})),
+        with_status_default(polish(super::Commit::crd(), true), &json!({"phase": "Pending"})),
         polish(super::TrafficPolicy::crd(), false),
     ]
 }

@@ -70,7 +70,7 @@ pub(super) fn polish(
 /// The same with a default for the whole status.
 pub(super) fn with_status_default(
     mut definition: CustomResourceDefinition,
-    status: Value,
+    status: &Value,
 ) -> CustomResourceDefinition {
     for root in roots(&mut definition) {
         if let Some(property) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {

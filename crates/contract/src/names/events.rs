@@ -16,6 +16,8 @@ pub const POD_CREATE_FAILED: &str = "PodCreateFailed";
 pub const POD_OWNER_MISMATCH: &str = "PodOwnerMismatch";
 /// Two injected items clash with the pod's own (Warning).
 pub const INJECTION_CLASH: &str = "InjectionClash";
+/// A changed template can't reach the running pod (Warning).
+pub const INPLACE_UPDATE_FORBIDDEN: &str = "InplaceUpdateForbidden";
 /// The sandbox is being deleted and its pod goes.
 pub const SANDBOX_TERMINATING: &str = "SandboxTerminating";
 /// The runtime was initialised again and the mounts are back.

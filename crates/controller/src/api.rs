@@ -1,0 +1,85 @@
+//! What the workers share, and small helpers around the API.
+
+use std::sync::Arc;
+
+use clock::SharedClock;
+use contract::resolve::DriverList;
+use jiff::Timestamp;
+use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client};
+
+use crate::ControllerOptions;
+use crate::announce::Announcer;
+use crate::set::Remembered;
+use crate::world::World;
+
+/// Field manager of everything that the controller writes.
+pub(crate) const FIELD_MANAGER: &str = "sandbox-controller-manager";
+
+/// What every worker has at hand.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) clock: SharedClock,
+    pub(crate) namespace: String,
+    pub(crate) world: Arc<World>,
+    pub(crate) announcer: Announcer,
+    pub(crate) sets: Remembered,
+    #[allow(dead_code, reason = "resuming re-resolves mounts with it; see the crate's documentation")]
+    pub(crate) drivers: DriverList,
+}
+
+impl Context {
+    pub(crate) fn new(options: &ControllerOptions, world: Arc<World>) -> Self {
+        Self {
+            client: options.client.clone(),
+            clock: Arc::clone(&options.clock),
+            namespace: options.namespace.clone(),
+            announcer: Announcer::new(options.client.clone(), Arc::clone(&options.clock)),
+            sets: Remembered::default(),
+            drivers: options.drivers.clone(),
+            world,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// Parameters of a create.
+pub(crate) fn parameters() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// Parameters of a patch.
+pub(crate) fn patch_parameters() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Parameters of a delete of the object of that UID and no other.
+pub(crate) fn delete_exactly(uid: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::background()
+    }
+}
+
+/// Whether the API server answered with that HTTP status.
+pub(crate) fn has_code(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// What the API server said, otherwise the kind of failure, as a message for users.
+pub(crate) fn message_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,284 @@
+//! Doing what was decided about a Sandbox.
+
+use contract::conditions::{self, reasons, types};
+use contract::crd::template::pod_template;
+use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, SandboxTemplate};
+use contract::errors::{Code, Problem};
+use contract::names::{INJECTION_CONFIG, annotations, events, finalizers, labels};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec};
+use kube::ResourceExt as _;
+use kube::api::Patch;
+use serde_json::json;
+
+use super::decide::{Action, decide, is_owned, owner_mismatch};
+use super::pod::build;
+use super::status::merge_patch;
+use crate::announce::Announcement;
+use crate::api::{Context, delete_exactly, has_code, message_of, parameters, patch_parameters};
+use crate::dispatch::Failure;
+use crate::queue::ObjectName;
+
+/// One turn for the Sandbox of that name. Returns when the next one is due.
+pub(crate) async fn reconcile(context: &Context, name: &ObjectName) -> Result<Option<Timestamp>, Failure> {
+    let Some(sandbox) = context.world.sandbox(name) else { return Ok(None) };
+    let pod = pod_of(context, name, &sandbox).await?;
+    let mut decision = decide(&sandbox, pod.as_ref(), context.now());
+    let mut outcome = Ok(());
+    for action in &decision.actions {
+        outcome = act(context, &sandbox, pod.as_ref(), action, &mut decision.status).await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    for event in decision.events {
+        context.announcer.send(&*sandbox, event);
+    }
+    if let Some(status) = decision.status {
+        write_status(context, &sandbox, &status).await?;
+    }
+    outcome.map(|()| decision.wake_at)
+}
+
+/// The pod of the Sandbox as the watch knows it. Before a running sandbox is declared failed, the API is asked: after
+/// a restart the watch of pods may be behind that of sandboxes.
+async fn pod_of(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Result<Option<Pod>, Failure> {
+    if let Some(pod) = context.world.pod(name) {
+        return Ok(Some((*pod).clone()));
+    }
+    let runs = sandbox.status.as_ref().is_some_and(|status| status.phase == SandboxPhase::Running);
+    if !runs {
+        return Ok(None);
+    }
+    let pods = context.namespaced::<Pod>(&name.namespace);
+    pods.get_opt(&name.name).await.map_err(failed("get", format!("pod {name}")))
+}
+
+async fn act(
+    context: &Context,
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    action: &Action,
+    status: &mut Option<SandboxStatus>,
+) -> Result<(), Failure> {
+    match action {
+        Action::WriteImmutableHash(hash) => write_immutable_hash(context, sandbox, hash).await,
+        Action::CreatePod => {
+            let created = create_pod(context, sandbox).await;
+            if let (Err(failure), Some(status)) = (&created, status) {
+                note_create_failure(context, sandbox, failure, status);
+            }
+            created
+        }
+        Action::DeletePod { uid } => delete_pod(context, sandbox, uid).await,
+        Action::PatchPodMetadata { revision } => match pod {
+            Some(pod) => patch_pod_metadata(context, sandbox, pod, revision).await,
+            None => Ok(()),
+        },
+        Action::DeleteSandbox => delete_sandbox(context, sandbox).await,
+        Action::DropFinalizer => drop_finalizer(context, sandbox).await,
+    }
+}
+
+async fn write_immutable_hash(context: &Context, sandbox: &Sandbox, hash: &str) -> Result<(), Failure> {
+    let patch = json!({"metadata": {"annotations": {annotations::HASH_IMMUTABLE_PART: hash}}});
+    let sandboxes = context.namespaced::<Sandbox>(&namespace(sandbox));
+    match sandboxes.patch(&sandbox.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
+        Ok(written) => {
+            context.world.wrote_sandbox(written);
+            Ok(())
+        }
+        Err(error) if has_code(&error, 404) => Ok(()),
+        Err(error) => Err(failed("write the immutable hash of", object(sandbox))(error)),
+    }
+}
+
+async fn create_pod(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
+    let template = template_of(context, sandbox).await?;
+    let config = injection_config(context, sandbox).await?;
+    let parts = build(sandbox, template, config.as_ref())?;
+    for clash in parts.clashes {
+        context.announcer.send(sandbox, Announcement::warning(events::INJECTION_CLASH, clash));
+    }
+    for claim in &parts.claims {
+        create_claim(context, sandbox, claim).await?;
+    }
+    let pods = context.namespaced::<Pod>(&namespace(sandbox));
+    match pods.create(&parameters(), &parts.pod).await {
+        Ok(_) => Ok(()),
+        Err(error) if has_code(&error, 409) && !is_refusal(&error) => check_existing(context, sandbox).await,
+        Err(error) => {
+            let message = message_of(&error);
+            Err(Problem::new(Code::PodCreateFailed, message).about(object(sandbox)).into())
+        }
+    }
+}
+
+/// Whether a 409 is something else than an object of that name being there, such as a namespace that goes.
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.reason != "AlreadyExists")
+}
+
+/// A pod of that name is there: fine when it is ours, otherwise said loudly and tried again.
+async fn check_existing(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
+    let name = sandbox.name_any();
+    let pods = context.namespaced::<Pod>(&namespace(sandbox));
+    let existing = pods.get_opt(&name).await.map_err(failed("get", format!("pod {name}")))?;
+    match existing {
+        Some(pod) if is_owned(sandbox, &pod) => Ok(()),
+        Some(pod) => {
+            let mismatch = owner_mismatch(&pod);
+            let problem =
+                Problem::new(Code::PodCreateFailed, mismatch.message.clone()).about(format!("Pod/{name}"));
+            context.announcer.send(sandbox, mismatch);
+            Err(problem.into())
+        }
+        None => Err(Problem::new(
+            Code::PodCreateFailed,
+            format!("pod {name} was there and is gone, trying again"),
+        )
+        .into()),
+    }
+}
+
+async fn template_of(context: &Context, sandbox: &Sandbox) -> Result<PodTemplateSpec, Failure> {
+    if let Some(raw) = &sandbox.spec.template {
+        return Ok(pod_template(raw)?);
+    }
+    let name = sandbox.spec.template_ref.as_ref().map(|reference| reference.name.clone()).unwrap_or_default();
+    let templates = context.namespaced::<SandboxTemplate>(&namespace(sandbox));
+    let found = templates.get_opt(&name).await.map_err(failed("get", format!("SandboxTemplate {name}")))?;
+    match found.and_then(|template| template.spec.template) {
+        Some(raw) => Ok(pod_template(&raw)?),
+        None => Err(Problem::new(
+            Code::InvalidTemplate,
+            format!("templateRef names SandboxTemplate {name}, which does not exist or has no template"),
+        )
+        .into()),
+    }
+}
+
+/// Read at every pod creation, so that an edit counts at once.
+async fn injection_config(context: &Context, sandbox: &Sandbox) -> Result<Option<ConfigMap>, Failure> {
+    if sandbox.spec.runtimes.as_ref().is_none_or(Vec::is_empty) {
+        return Ok(None);
+    }
+    let config_maps = context.namespaced::<ConfigMap>(&context.namespace);
+    config_maps
+        .get_opt(INJECTION_CONFIG)
+        .await
+        .map_err(failed("get", format!("ConfigMap {INJECTION_CONFIG}")))
+}
+
+async fn create_claim(
+    context: &Context,
+    sandbox: &Sandbox,
+    claim: &PersistentVolumeClaim,
+) -> Result<(), Failure> {
+    let claims = context.namespaced::<PersistentVolumeClaim>(&namespace(sandbox));
+    match claims.create(&parameters(), claim).await {
+        Ok(_) => Ok(()),
+        Err(error) if has_code(&error, 409) => Ok(()),
+        Err(error) => {
+            let message = format!("PersistentVolumeClaim {}: {}", claim.name_any(), message_of(&error));
+            Err(Problem::new(Code::PodCreateFailed, message).into())
+        }
+    }
+}
+
+/// §4.4, decision D-6: a pod that can't be made is seen as an event and as a condition.
+fn note_create_failure(context: &Context, sandbox: &Sandbox, failure: &Failure, status: &mut SandboxStatus) {
+    let message = match failure {
+        Failure::Problem(problem) => problem.message().to_owned(),
+        Failure::Api { source, .. } => format!("{failure}: {}", message_of(source)),
+        other => other.to_string(),
+    };
+    conditions::set(
+        &mut status.conditions,
+        types::READY,
+        false,
+        reasons::POD_CREATE_FAILED,
+        &message,
+        context.now(),
+    );
+    context.announcer.send(sandbox, Announcement::warning(events::POD_CREATE_FAILED, message));
+}
+
+async fn delete_pod(context: &Context, sandbox: &Sandbox, uid: &str) -> Result<(), Failure> {
+    let pods = context.namespaced::<Pod>(&namespace(sandbox));
+    match pods.delete(&sandbox.name_any(), &delete_exactly(uid)).await {
+        Ok(_) => Ok(()),
+        Err(error) if has_code(&error, 404) || has_code(&error, 409) => Ok(()),
+        Err(error) => Err(failed("delete the pod of", object(sandbox))(error)),
+    }
+}
+
+async fn patch_pod_metadata(
+    context: &Context,
+    sandbox: &Sandbox,
+    pod: &Pod,
+    revision: &str,
+) -> Result<(), Failure> {
+    let Some(raw) = &sandbox.spec.template else { return Ok(()) };
+    let metadata = pod_template(raw)?.metadata.unwrap_or_default();
+    let mut pod_labels = metadata.labels.unwrap_or_default();
+    pod_labels.insert(labels::POD_TEMPLATE_HASH.to_owned(), revision.to_owned());
+    let patch = json!({"metadata": {
+        "uid": pod.uid(),
+        "labels": pod_labels,
+        "annotations": metadata.annotations.unwrap_or_default(),
+    }});
+    let pods = context.namespaced::<Pod>(&namespace(sandbox));
+    match pods.patch(&pod.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if has_code(&error, 404) => Ok(()),
+        Err(error) => Err(failed("update the pod of", object(sandbox))(error)),
+    }
+}
+
+async fn delete_sandbox(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
+    let sandboxes = context.namespaced::<Sandbox>(&namespace(sandbox));
+    let uid = sandbox.uid().unwrap_or_default();
+    match sandboxes.delete(&sandbox.name_any(), &delete_exactly(&uid)).await {
+        Ok(_) => Ok(()),
+        Err(error) if has_code(&error, 404) => Ok(()),
+        Err(error) => Err(failed("delete", object(sandbox))(error)),
+    }
+}
+
+async fn drop_finalizer(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
+    let remaining: Vec<&String> =
+        sandbox.finalizers().iter().filter(|finalizer| *finalizer != finalizers::SANDBOX).collect();
+    let patch = json!({"metadata": {"resourceVersion": sandbox.resource_version(), "finalizers": remaining}});
+    let sandboxes = context.namespaced::<Sandbox>(&namespace(sandbox));
+    match sandboxes.patch(&sandbox.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if has_code(&error, 404) => Ok(()),
+        Err(error) => Err(failed("drop the finalizer of", object(sandbox))(error)),
+    }
+}
+
+async fn write_status(context: &Context, sandbox: &Sandbox, status: &SandboxStatus) -> Result<(), Failure> {
+    let Some(patch) = merge_patch(sandbox.status.as_ref(), status) else { return Ok(()) };
+    let sandboxes = context.namespaced::<Sandbox>(&namespace(sandbox));
+    match sandboxes.patch_status(&sandbox.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
+        Ok(written) => {
+            context.world.wrote_sandbox(written);
+            Ok(())
+        }
+        Err(error) if has_code(&error, 404) => Ok(()),
+        Err(error) => Err(failed("write the status of", object(sandbox))(error)),
+    }
+}
+
+fn namespace(sandbox: &Sandbox) -> String {
+    sandbox.namespace().unwrap_or_default()
+}
+
+fn object(sandbox: &Sandbox) -> String {
+    format!("Sandbox/{}/{}", namespace(sandbox), sandbox.name_any())
+}
+
+fn failed(action: &'static str, object: String) -> impl FnOnce(kube::Error) -> Failure {
+    move |source| Failure::Api { action, object, source }
+}

@@ -1,0 +1,260 @@
+//! What to do about one Sandbox (`kubernetes.md` §5.1 to §5.3, §5.7, §5.10), as a pure function.
+
+use contract::conditions::{self, reasons, types};
+use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
+use contract::hash;
+use contract::names::{annotations, events, finalizers, labels};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::in_place::{self, InPlace};
+use super::{ready, status};
+use crate::announce::Announcement;
+
+/// One thing to do to the API.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Write annotation `hash-immutable-part`, once in the Sandbox's life.
+    WriteImmutableHash(String),
+    /// Make the pod.
+    CreatePod,
+    /// Delete the pod of that UID.
+    DeletePod {
+        /// The pod and no other of its name.
+        uid: String,
+    },
+    /// Bring the pod's labels, annotations and hash up to date without touching its containers.
+    PatchPodMetadata {
+        /// The revision that the pod then has.
+        revision: String,
+    },
+    /// Delete the Sandbox: its deadline has passed.
+    DeleteSandbox,
+    /// Let the Sandbox go.
+    DropFinalizer,
+}
+
+/// What to do about one Sandbox.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// In this order; a failing one ends the turn, after the status was written.
+    pub actions: Vec<Action>,
+    /// The status as it should be; nothing when it must not be written.
+    pub status: Option<SandboxStatus>,
+    /// Events to announce.
+    pub events: Vec<Announcement>,
+    /// When to look again, if nothing happens before.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`.
+pub fn decide(sandbox: &Sandbox, pod: Option<&Pod>, now: Timestamp) -> Decision {
+    if sandbox.metadata.deletion_timestamp.is_some() {
+        return terminate(sandbox, pod);
+    }
+    let has_template = sandbox.spec.template.is_some() || sandbox.spec.template_ref.is_some();
+    if !has_template {
+        return Decision::default();
+    }
+    let deadline = sandbox.spec.shutdown_time.as_ref().map(|deadline| deadline.0);
+    if deadline.is_some_and(|deadline| deadline < now) {
+        return shut_down();
+    }
+    let mut decision = live(sandbox, pod, now);
+    decision.wake_at = deadline.map(just_after);
+    decision
+}
+
+/// The first instant at which a deadline is in the past: it is compared strictly.
+fn just_after(deadline: Timestamp) -> Timestamp {
+    deadline.checked_add(SignedDuration::from_millis(1)).unwrap_or(deadline)
+}
+
+fn shut_down() -> Decision {
+    Decision {
+        actions: vec![Action::DeleteSandbox],
+        events: vec![Announcement::normal(
+            events::SANDBOX_SHUTDOWN,
+            "Shutdown time reached, sandbox is deleted",
+        )],
+        ..Decision::default()
+    }
+}
+
+/// §5.10. A Sandbox without a finalizer never gets here: it is gone at once and its pod with it.
+fn terminate(sandbox: &Sandbox, pod: Option<&Pod>) -> Decision {
+    let own = pod.filter(|pod| is_owned(sandbox, pod));
+    let held = sandbox.finalizers().iter().any(|finalizer| finalizer == finalizers::SANDBOX);
+    match own {
+        Some(pod) if pod.metadata.deletion_timestamp.is_none() => Decision {
+            actions: vec![Action::DeletePod { uid: pod.uid().unwrap_or_default() }],
+            events: vec![Announcement::normal(
+                events::SANDBOX_TERMINATING,
+                "Sandbox is deleted, its pod goes first",
+            )],
+            ..Decision::default()
+        },
+        None if held => Decision { actions: vec![Action::DropFinalizer], ..Decision::default() },
+        _ => Decision::default(),
+    }
+}
+
+fn live(sandbox: &Sandbox, pod: Option<&Pod>, now: Timestamp) -> Decision {
+    let old = sandbox.status.clone().unwrap_or_default();
+    if old.phase.is_final() {
+        return Decision::default();
+    }
+    let mut decision = Decision::default();
+    if !sandbox.annotations().contains_key(annotations::HASH_IMMUTABLE_PART) {
+        decision.actions.push(Action::WriteImmutableHash(hash::immutable_part(sandbox)));
+    }
+    let mut status = SandboxStatus {
+        observed_generation: sandbox.metadata.generation,
+        update_revision: Some(hash::update_revision(sandbox)),
+        message: None,
+        ..old.clone()
+    };
+    match old.phase {
+        SandboxPhase::None | SandboxPhase::Pending => pending(sandbox, pod, now, &mut status, &mut decision),
+        SandboxPhase::Running => running(sandbox, pod, now, &mut status, &mut decision),
+        // pausing, resuming, upgrading and recycling are not this controller's business yet
+        _ => {}
+    }
+    announce_phase(&old.phase, &status, &mut decision);
+    decision.status = Some(status);
+    decision
+}
+
+/// §5.2.
+fn pending(
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    status.phase = SandboxPhase::Pending;
+    let Some(pod) = pod else {
+        decision.actions.push(Action::CreatePod);
+        return;
+    };
+    if !is_owned(sandbox, pod) {
+        decision.events.push(owner_mismatch(pod));
+        return;
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        // the next one is made when this one is gone
+        return;
+    }
+    clear_create_failure(status);
+    match ready::pod_phase(pod) {
+        "Running" => {
+            status.phase = SandboxPhase::Running;
+            status::copy_pod(status, pod);
+            ready::sync(status, pod, now);
+        }
+        phase @ ("Succeeded" | "Failed") => finish(status, phase, now),
+        _ => {}
+    }
+}
+
+/// §5.3, with the in-place update of labels and annotations (§5.8).
+fn running(
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    let alive = pod.filter(|pod| is_owned(sandbox, pod) && pod.metadata.deletion_timestamp.is_none());
+    let Some(pod) = alive else {
+        status.phase = SandboxPhase::Failed;
+        status.message = Some("Pod Not Found".to_owned());
+        conditions::set(
+            &mut status.conditions,
+            types::READY,
+            false,
+            reasons::POD_READY,
+            "Pod Not Found",
+            now,
+        );
+        return;
+    };
+    if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
+        return finish(status, phase, now);
+    }
+    status::copy_pod(status, pod);
+    match in_place::compare(sandbox, pod) {
+        InPlace::UpToDate | InPlace::ContainersChanged => {}
+        InPlace::MetadataChanged => {
+            let revision = status.update_revision.clone().unwrap_or_default();
+            decision.actions.push(Action::PatchPodMetadata { revision });
+        }
+        InPlace::Forbidden => forbid(sandbox, decision),
+    }
+    ready::sync(status, pod, now);
+}
+
+/// One event per generation.
+fn forbid(sandbox: &Sandbox, decision: &mut Decision) {
+    let observed = sandbox.status.as_ref().and_then(|status| status.observed_generation);
+    if observed != sandbox.metadata.generation {
+        decision.events.push(Announcement::warning(
+            events::INPLACE_UPDATE_FORBIDDEN,
+            "Only labels, annotations, images and resources can change in place, the pod is left as it is",
+        ));
+    }
+}
+
+fn finish(status: &mut SandboxStatus, pod_phase: &str, now: Timestamp) {
+    let message = format!("Pod status phase is {pod_phase}");
+    conditions::set(&mut status.conditions, types::READY, false, reasons::POD_READY, &message, now);
+    status.phase = SandboxPhase::from(pod_phase.to_owned());
+    status.message = Some(message);
+}
+
+fn clear_create_failure(status: &mut SandboxStatus) {
+    let failed = conditions::find(&status.conditions, types::READY)
+        .is_some_and(|condition| condition.reason == reasons::POD_CREATE_FAILED);
+    if failed {
+        conditions::remove(&mut status.conditions, types::READY);
+    }
+}
+
+/// Whether `pod` is controlled by this very Sandbox and not by an earlier one of its name.
+pub(super) fn is_owned(sandbox: &Sandbox, pod: &Pod) -> bool {
+    let mut owners = pod.owner_references().iter();
+    owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == sandbox.metadata.uid.as_ref())
+}
+
+pub(super) fn owner_mismatch(pod: &Pod) -> Announcement {
+    let created_by = pod.labels().get(labels::CREATED_BY).map_or("somebody else", String::as_str);
+    Announcement::warning(
+        events::POD_OWNER_MISMATCH,
+        format!(
+            "Pod {} belongs to another owner (created by {created_by}), waiting for it to go",
+            pod.name_any()
+        ),
+    )
+}
+
+/// §9.3: an event for every phase that is entered.
+fn announce_phase(before: &SandboxPhase, status: &SandboxStatus, decision: &mut Decision) {
+    if *before == status.phase {
+        return;
+    }
+    let reason = events::phase_reason(status.phase.as_str());
+    let message = status.message.clone();
+    decision.events.push(match status.phase {
+        SandboxPhase::Pending => Announcement::normal(reason, "Start sandbox"),
+        SandboxPhase::Running => Announcement::normal(reason, "Sandbox started"),
+        SandboxPhase::Failed => {
+            Announcement::warning(reason, message.unwrap_or_else(|| "Sandbox failed".to_owned()))
+        }
+        _ => Announcement::normal(
+            reason,
+            message.unwrap_or_else(|| format!("Sandbox is {}", status.phase.as_str())),
+        ),
+    });
+}

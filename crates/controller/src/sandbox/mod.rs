@@ -1,0 +1,19 @@
+//! The Sandbox reconciler (`kubernetes.md` §5).
+//!
+//! ```text
+//! Sandbox + pod + now ─► decide ─► actions (create pod, delete, …), status, events, next deadline
+//!                                       │
+//!                                    act: the API calls; a pod that can't be made ends up in the status
+//! ```
+
+mod act;
+mod decide;
+mod in_place;
+mod pod;
+mod ready;
+mod status;
+
+pub(crate) use act::reconcile;
+pub use decide::{Action, Decision, decide};
+pub use pod::{PodParts, build as build_pod};
+pub(crate) use status::merge_patch;

@@ -1,0 +1,159 @@
+//! Doing what a set needs.
+
+use std::sync::Arc;
+
+use contract::crd::{Sandbox, SandboxSet, SandboxSetStatus};
+use contract::names::events;
+use futures::future::join_all;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::Patch;
+
+use super::plan::{Observed, Plan, plan};
+use super::revision::{self, Target};
+use super::{generate, remove};
+use crate::announce::Announcement;
+use crate::api::{Context, has_code, message_of, parameters, patch_parameters};
+use crate::dispatch::Failure;
+use crate::queue::ObjectName;
+use crate::sandbox::merge_patch;
+
+/// Writes at the same time in the first batch; every next one is twice as large, until one has an error.
+const FIRST_BATCH: usize = 16;
+
+/// One turn for the set of that name. Returns when the next one is due.
+pub(crate) async fn reconcile(context: &Context, name: &ObjectName) -> Result<Option<Timestamp>, Failure> {
+    let Some(set) = context.world.set(name) else { return Ok(None) };
+    if set.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    let target = revision::target(context, &set).await?;
+    let (plan, until) = observe_and_plan(context, &set, &target);
+    let outcome = carry_out(context, &set, &target, &plan).await;
+    // what was created or deleted meanwhile counts already
+    let (after, later) = observe_and_plan(context, &set, &target);
+    write_status(context, &set, &after.status).await?;
+    outcome?;
+    Ok([plan.wake_at, until, later].into_iter().flatten().min())
+}
+
+/// The plan, and when something outstanding is given up.
+fn observe_and_plan(context: &Context, set: &SandboxSet, target: &Target) -> (Plan, Option<Timestamp>) {
+    let (uid, now) = (set.uid().unwrap_or_default(), context.now());
+    let (members, outstanding) = context.world.members(&uid, now);
+    let plan = plan(&Observed {
+        set,
+        members: &members,
+        unseen_creations: outstanding.creations,
+        unseen_deletions: &outstanding.deletions,
+        revision: &target.revision,
+        template_name: &target.template_name,
+        now,
+    });
+    (plan, outstanding.until)
+}
+
+async fn carry_out(context: &Context, set: &SandboxSet, target: &Target, plan: &Plan) -> Result<(), Failure> {
+    let created = create(context, set, target, plan.create).await;
+    let scaled = remove_all(context, set, &plan.scale_down, Removal::ScaleDown).await;
+    let cleared = remove_all(context, set, &plan.dead, Removal::Dead).await;
+    let rolled = remove_all(context, set, &plan.roll, Removal::Roll).await;
+    created.and(scaled).and(cleared).and(rolled)
+}
+
+async fn create(context: &Context, set: &SandboxSet, target: &Target, count: usize) -> Result<(), Failure> {
+    let draft = generate::sandbox(set, &target.revision, &target.template);
+    let mut left = count;
+    let mut batch = FIRST_BATCH;
+    while left > 0 {
+        let size = left.min(batch);
+        let results = join_all((0..size).map(|_| create_one(context, set, &draft))).await;
+        results.into_iter().collect::<Result<Vec<()>, _>>()?;
+        left -= size;
+        batch *= 2;
+    }
+    Ok(())
+}
+
+async fn create_one(context: &Context, set: &SandboxSet, draft: &Sandbox) -> Result<(), Failure> {
+    let uid = set.uid().unwrap_or_default();
+    let sandboxes = context.namespaced::<Sandbox>(&set.namespace().unwrap_or_default());
+    context.world.expectations.expect_creation(&uid, context.now());
+    match sandboxes.create(&parameters(), draft).await {
+        Ok(created) => {
+            let message = format!("Created sandbox {}", created.name_any());
+            context.announcer.send(set, Announcement::normal(events::SANDBOX_CREATED, message));
+            Ok(())
+        }
+        Err(source) => {
+            context.world.expectations.created(&uid);
+            let message = format!("Cannot create a sandbox: {}", message_of(&source));
+            context.announcer.send(set, Announcement::warning(events::CREATE_SANDBOX_FAILED, message));
+            Err(Failure::Api { action: "create a sandbox of", object: set.name_any(), source })
+        }
+    }
+}
+
+/// Why a member goes.
+#[derive(Clone, Copy)]
+enum Removal {
+    ScaleDown,
+    Dead,
+    Roll,
+}
+
+async fn remove_all(
+    context: &Context,
+    set: &SandboxSet,
+    sandboxes: &[Arc<Sandbox>],
+    removal: Removal,
+) -> Result<(), Failure> {
+    let mut rest = sandboxes;
+    let mut batch = FIRST_BATCH;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(batch));
+        let results = join_all(now.iter().map(|sandbox| remove_one(context, set, sandbox, removal))).await;
+        results.into_iter().collect::<Result<Vec<()>, _>>()?;
+        rest = later;
+        batch *= 2;
+    }
+    Ok(())
+}
+
+async fn remove_one(
+    context: &Context,
+    set: &SandboxSet,
+    sandbox: &Sandbox,
+    removal: Removal,
+) -> Result<(), Failure> {
+    let name = sandbox.name_any();
+    let announcement = match removal {
+        Removal::Dead => {
+            remove::delete(context, set, sandbox).await?;
+            Announcement::normal(events::FAILED_SANDBOX_DELETED, format!("Deleted dead sandbox {name}"))
+        }
+        Removal::ScaleDown => {
+            remove::lock_and_delete(context, set, sandbox).await?;
+            Announcement::normal(events::SANDBOX_SCALED_DOWN, format!("Deleted surplus sandbox {name}"))
+        }
+        Removal::Roll => {
+            remove::lock_and_delete(context, set, sandbox).await?;
+            Announcement::normal(events::ROLLING_UPDATE, format!("Deleted outdated sandbox {name}"))
+        }
+    };
+    context.announcer.send(set, announcement);
+    Ok(())
+}
+
+async fn write_status(context: &Context, set: &SandboxSet, status: &SandboxSetStatus) -> Result<(), Failure> {
+    let Some(patch) = merge_patch(set.status.as_ref(), status) else { return Ok(()) };
+    let sets = context.namespaced::<SandboxSet>(&set.namespace().unwrap_or_default());
+    match sets.patch_status(&set.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
+        Ok(written) => {
+            context.world.wrote_set(written);
+            Ok(())
+        }
+        Err(error) if has_code(&error, 404) => Ok(()),
+        Err(source) => Err(Failure::Api { action: "write the status of", object: set.name_any(), source }),
+    }
+}

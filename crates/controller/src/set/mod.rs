@@ -1,0 +1,21 @@
+//! The SandboxSet reconciler (`kubernetes.md` §3).
+//!
+//! ```text
+//! set + members + what is outstanding + now ─► plan ─► create n, remove dead, scale down, roll; status
+//!                                                │
+//!                                     act: revision first, then the writes in batches
+//! ```
+//! Members are the Sandboxes whose controller owner has the set's UID; labels don't count. A member is removed in two
+//! writes: a lock with the version that was seen, then the delete. Whoever claims it in between wins.
+
+mod act;
+mod generate;
+mod plan;
+mod remove;
+mod revision;
+mod victims;
+
+pub(crate) use act::reconcile;
+pub use generate::sandbox as generated_sandbox;
+pub use plan::{Observed, Plan, plan};
+pub(crate) use revision::Remembered;

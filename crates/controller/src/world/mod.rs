@@ -1,0 +1,211 @@
+//! The controller's copies of the objects it works with, kept up to date by watches.
+//!
+//! ```text
+//! watch event ─► table (newest version wins) ─► keys of whatever it concerns ─► queue
+//! ```
+//! Answers to the controller's own writes go into the tables at once, so that a turn never sees an older version
+//! than the one it wrote. What was asked for and not seen yet is kept in [`Expectations`].
+
+mod expectations;
+mod table;
+mod watch;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use contract::crd::{Sandbox, SandboxSet};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+use tokio::sync::watch as channel;
+
+use crate::queue::{Key, ObjectName, Queue};
+
+pub(crate) use expectations::{Expectations, Outstanding};
+use table::{Change, Table};
+pub(crate) use watch::watch_all;
+
+/// Kinds whose first list must be complete before work begins.
+const KINDS: u8 = 3;
+
+pub(crate) struct World {
+    tables: RwLock<Tables>,
+    queue: Arc<Queue>,
+    synced: channel::Sender<u8>,
+    pub(crate) expectations: Expectations,
+}
+
+#[derive(Default)]
+struct Tables {
+    sets: Table<SandboxSet>,
+    sandboxes: Table<Sandbox>,
+    pods: Table<Pod>,
+    /// Members by the UID of the SandboxSet that controls them.
+    members: HashMap<String, HashSet<ObjectName>>,
+}
+
+impl World {
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+        Self {
+            tables: RwLock::default(),
+            queue,
+            synced: channel::Sender::new(0),
+            expectations: Expectations::default(),
+        }
+    }
+
+    /// Completes once every kind was listed.
+    pub(crate) async fn synced(&self) {
+        let mut synced = self.synced.subscribe();
+        // the sender is part of self, so this cannot fail
+        let _ = synced.wait_for(|kinds| *kinds >= KINDS).await;
+    }
+
+    pub(crate) fn set(&self, name: &ObjectName) -> Option<Arc<SandboxSet>> {
+        self.read().sets.get(name)
+    }
+
+    pub(crate) fn sandbox(&self, name: &ObjectName) -> Option<Arc<Sandbox>> {
+        self.read().sandboxes.get(name)
+    }
+
+    pub(crate) fn pod(&self, name: &ObjectName) -> Option<Arc<Pod>> {
+        self.read().pods.get(name)
+    }
+
+    /// The sandboxes that the set of that UID controls and what is outstanding for it, of the same moment: nothing
+    /// counts twice.
+    pub(crate) fn members(&self, set_uid: &str, now: Timestamp) -> (Vec<Arc<Sandbox>>, Outstanding) {
+        let tables = self.read();
+        let names = tables.members.get(set_uid).into_iter().flatten();
+        let members = names.filter_map(|name| tables.sandboxes.get(name)).collect();
+        (members, self.expectations.of(set_uid, now))
+    }
+
+    /// Takes in the API's answer to the controller's own write.
+    pub(crate) fn wrote_sandbox(&self, sandbox: Sandbox) {
+        let mut tables = self.write();
+        if let Some(change) = tables.sandboxes.wrote(sandbox) {
+            tables.index(&change);
+        }
+    }
+
+    /// Takes in the API's answer to the controller's own write.
+    pub(crate) fn wrote_set(&self, set: SandboxSet) {
+        self.write().sets.wrote(set);
+    }
+
+    fn on_set(&self, event: Event<SandboxSet>) {
+        let (changes, first) = self.write().sets.take(event);
+        self.count_first(first);
+        for change in changes {
+            self.queue.push(Key::Set(change.name.clone()));
+            if change.new.is_none()
+                && let Some(uid) = change.old.and_then(|old| old.uid())
+            {
+                self.expectations.forget(&uid);
+            }
+        }
+    }
+
+    fn on_sandbox(&self, event: Event<Sandbox>) {
+        let (changes, first) = {
+            let mut tables = self.write();
+            let (changes, first) = tables.sandboxes.take(event);
+            for change in &changes {
+                tables.index(change);
+                self.observe(change);
+            }
+            (changes, first)
+        };
+        self.count_first(first);
+        for change in changes {
+            self.queue.push(Key::Sandbox(change.name.clone()));
+            for set in [&change.old, &change.new].into_iter().flatten().filter_map(|sandbox| set_of(sandbox))
+            {
+                self.queue.push(Key::Set(set));
+            }
+        }
+    }
+
+    /// Ticks off what was expected.
+    fn observe(&self, change: &Change<Sandbox>) {
+        if change.old.is_none()
+            && let Some(new) = &change.new
+            && let Some(set) = set_uid(new)
+        {
+            self.expectations.created(&set);
+        }
+        let gone = match (&change.old, &change.new) {
+            (Some(old), None) => Some(old),
+            (_, Some(new)) if new.metadata.deletion_timestamp.is_some() || set_uid(new).is_none() => {
+                Some(new)
+            }
+            _ => None,
+        };
+        if let Some(uid) = gone.and_then(|sandbox| sandbox.uid()) {
+            self.expectations.deleted(&uid);
+        }
+    }
+
+    fn on_pod(&self, event: Event<Pod>) {
+        let (changes, first) = self.write().pods.take(event);
+        self.count_first(first);
+        for change in changes {
+            self.queue.push(Key::Sandbox(change.name));
+        }
+    }
+
+    /// The injection configuration changed: whatever failed may work now.
+    fn on_config(&self, event: &Event<ConfigMap>) {
+        if matches!(event, Event::Apply(_) | Event::InitApply(_)) {
+            self.queue.push_failed();
+        }
+    }
+
+    fn count_first(&self, first: bool) {
+        if first {
+            self.synced.send_modify(|kinds| *kinds += 1);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn index(&mut self, change: &Change<Sandbox>) {
+        if let Some(uid) = change.old.as_deref().and_then(set_uid)
+            && let Some(names) = self.members.get_mut(&uid)
+        {
+            names.remove(&change.name);
+            if names.is_empty() {
+                self.members.remove(&uid);
+            }
+        }
+        if let Some(uid) = change.new.as_deref().and_then(set_uid) {
+            self.members.entry(uid).or_default().insert(change.name.clone());
+        }
+    }
+}
+
+/// The UID of the SandboxSet that controls `sandbox`.
+fn set_uid(sandbox: &Sandbox) -> Option<String> {
+    contract::state::owning_set(sandbox).map(|owner| owner.uid.clone())
+}
+
+fn set_of(sandbox: &Sandbox) -> Option<ObjectName> {
+    let owner = contract::state::owning_set(sandbox)?;
+    Some(ObjectName { namespace: sandbox.namespace()?, name: owner.name.clone() })
+}
+
+/// Namespace and name of a namespaced object.
+pub(crate) fn name_of<K: Resource>(object: &K) -> ObjectName {
+    ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
