@@ -144,3 +144,33 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_its_point_its_type_and_its_source() {
+        let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
+        assert_eq!(mount(line).as_deref(), Some("/mnt2 ext3 /dev/root"));
+        assert_eq!(mount("no mount"), None);
+    }
+
+    #[test]
+    fn this_test_is_among_the_processes_and_in_its_parents_family() {
+        let all = processes();
+        let own = i32::try_from(std::process::id()).expect("a process id");
+        let (id, process) = all.iter().find(|(id, _)| id.id == own).expect("this process");
+        assert_eq!(process.executable, std::env::current_exe().expect("a path"));
+        assert!(family(&all, process.parent).contains_key(id));
+        assert_eq!(family(&all, own).keys().collect::<Vec<_>>(), [id]);
+    }
+
+    #[test]
+    fn what_is_added_is_named() {
+        let before = Inventory::default();
+        let now = Inventory { links: ["veth0".to_owned()].into(), ..Inventory::default() };
+        assert_eq!(now.added_since(&before), ["link veth0"]);
+        assert!(now.added_since(&now).is_empty());
+    }
+}

@@ -32,3 +32,24 @@ pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Result<T, String>) -
 fn pause() {
     std::thread::sleep(PAUSE);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_that_comes_true_ends_the_wait() {
+        let mut looks = 0;
+        let seen = within(Duration::from_secs(10), || {
+            looks += 1;
+            if looks == 3 { Ok(looks) } else { Err(String::new()) }
+        });
+        assert_eq!(seen, Ok(3));
+    }
+
+    #[test]
+    #[should_panic(expected = "example deadline of 0ns passed; last state: blue")]
+    fn a_deadline_says_its_name_and_the_last_state() {
+        wait_until("example deadline", Duration::ZERO, || Err::<(), _>("blue".to_owned()));
+    }
+}

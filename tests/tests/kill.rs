@@ -54,7 +54,7 @@ impl Seen {
         let of_lab = |id: &ProcessId, process: &Process| {
             self.0.contains_key(id)
                 || namespaces.contains(&process.namespace.as_str())
-                || process.executable == program
+                || (process.executable == program && !program.as_os_str().is_empty())
         };
         let left = processes().into_iter().filter(|(id, process)| of_lab(id, process));
         left.map(|(id, process)| format!("process {} {}", id.id, process.command)).collect()
@@ -121,6 +121,26 @@ fn kill_at(program: &Path, folder: &Path, moment: Duration, victim: Victim) {
     wait_until("lab clean-up deadline", GONE_LIMIT, || {
         let mut left = seen.left(program);
         left.extend(Inventory::take().added_since(&before));
+        if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
+    });
+}
+
+/// The search itself finds a process that outlives its parent.
+#[test]
+fn a_process_left_behind_is_found() {
+    let mut lab = Command::new("bash").args(["-c", "sleep 60 & wait"]).spawn().expect("bash");
+    let mut seen = Seen::default();
+    let sleeper = wait_until("start of the example's child", GONE_LIMIT, || {
+        seen.look(&lab);
+        let sleeper = seen.0.iter().find(|(_, process)| process.command.starts_with("sleep"));
+        sleeper.map(|(id, _)| *id).ok_or_else(|| "no child yet".to_owned())
+    });
+    lab.kill().expect("a child of this test");
+    lab.wait().expect("a child of this test");
+    assert_eq!(seen.left(Path::new("")), [format!("process {} sleep 60 ", sleeper.id)]);
+    kill(Pid::from_raw(sleeper.id), Signal::SIGKILL).expect("the sleeper");
+    wait_until("end of the example's child", GONE_LIMIT, || {
+        let left = seen.left(Path::new(""));
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     });
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use journal::secrecy::encodings;
+use rstest::rstest;
 use serde_json::json;
 use system_tests::machine::{files, processes};
 use system_tests::{Kubectl, Up, environment, mountlab, run};
@@ -124,4 +125,15 @@ fn a_report_shows_no_key() {
         let bytes = std::fs::read(&file).expect("a file of the report");
         assert_silent(&file.display().to_string(), &String::from_utf8_lossy(&bytes), &secrets);
     }
+}
+
+/// The search itself finds a secret in whatever place it stands in an encoded text.
+#[rstest]
+#[case::plain("akSecret=SENTINELsecretSENTINELsecret02&")]
+#[case::base64_aligned("U0VOVElORUxzZWNyZXRTRU5USU5FTHNlY3JldDAyeHh4")]
+#[case::base64_shifted_by_one("eFNFTlRJTkVMc2VjcmV0U0VOVElORUxzZWNyZXQwMnh4")]
+#[case::base64_shifted_by_two("eHhTRU5USU5FTHNlY3JldFNFTlRJTkVMc2VjcmV0MDJ4")]
+#[should_panic(expected = "the example shows a secret")]
+fn a_leak_is_found(#[case] text: &str) {
+    assert_silent("the example", text, &[SENTINELS[1].to_owned()]);
 }
