@@ -13,20 +13,44 @@ const SIGNED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// A request to the object store that had no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BucketError {
+pub enum BucketError {
     /// The endpoint or the bucket's name can't be part of a URL.
     #[error("bucket {bucket} at {endpoint} can't be addressed: {reason}")]
-    Address { bucket: String, endpoint: String, reason: String },
+    Address {
+        /// The bucket's name.
+        bucket: String,
+        /// The endpoint.
+        endpoint: String,
+        /// Why not.
+        reason: String,
+    },
     /// No answer.
     #[error("{operation} got no answer from the object store")]
     Transport {
+        /// What was asked.
         operation: String,
+        /// Why there was no answer.
         #[source]
         source: reqwest::Error,
     },
+    /// A refusal.
+    #[error("the object store refused to {operation}: {code}: {message}")]
+    Refused {
+        /// What was asked.
+        operation: String,
+        /// S3's error code.
+        code: String,
+        /// S3's message.
+        message: String,
+    },
     /// An answer that isn't S3's.
     #[error("the object store's answer to {operation} can't be read: {reason}")]
-    Malformed { operation: String, reason: String },
+    Malformed {
+        /// What was asked.
+        operation: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
 }
 
 /// An answer of the object store.
@@ -36,6 +60,21 @@ pub(crate) struct BucketAnswer {
     pub(crate) body: Vec<u8>,
     /// S3's error code and message, of an error.
     pub(crate) error: Option<(String, String)>,
+}
+
+/// Makes a bucket in a lab's object store, with the lab's own key.
+///
+/// # Errors
+/// [`BucketError`] when the store can't be reached or refuses, with its code.
+pub async fn create_bucket(store: &ObjectStore, bucket: &str, clock: SharedClock) -> Result<(), BucketError> {
+    let answer = Buckets::new(store, clock)?.create(bucket).await?;
+    match answer.error {
+        None if answer.status < 300 => Ok(()),
+        error => {
+            let (code, message) = error.unwrap_or_else(|| (answer.status.to_string(), "no message".to_owned()));
+            Err(BucketError::Refused { operation: format!("create bucket {bucket}"), code, message })
+        }
+    }
 }
 
 /// A client with the lab's own key.

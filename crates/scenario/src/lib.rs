@@ -25,13 +25,14 @@ mod schema;
 
 use std::path::PathBuf;
 
+pub use buckets::{BucketError, create_bucket};
 pub use engine::{
     Event, Failure, Observer, Options, Part, PauseInfo, RunError, ScenarioResult, Silent, StepResult,
     Summary, Verdict, run,
 };
 pub use explain::explain;
 pub use read::{Plan, Planned, Problem, Problems, load};
-pub use report::{Style, render_failures, render_table};
+pub use report::{Progress, Style, render_failures, render_table};
 pub use schema::schema;
 
 /// Reads and checks scenario files without running anything; says how many scenarios they hold.

@@ -1,0 +1,249 @@
+//! A double of a lab: the E2B API by wiremock, a journal that the test feeds, and a ledger of leftovers.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clock::SystemClock;
+use journal::Journal;
+use lab::{Access, Backend, Capability, Fault, FaultHandle, Lab, LabError, Leftover, Mount, UpOptions};
+use scenario::{Options, Silent, Summary};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+pub(crate) const SECRET: &str = "the-secret-value-of-the-key";
+
+/// What the double does besides answering.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    /// Entries that are in the journal when the lab is up: source, kind, subject, body.
+    pub(crate) entries: Vec<(&'static str, &'static str, String, Value)>,
+    /// Entries that come when a mount table is read.
+    pub(crate) on_mounts: Vec<(&'static str, &'static str, String, Value)>,
+    /// What each inventory shows; the last one stays.
+    pub(crate) leftovers: Vec<Vec<Leftover>>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) missing: Vec<Capability>,
+    pub(crate) up_error: bool,
+    pub(crate) down_error: bool,
+}
+
+pub(crate) struct Double {
+    pub(crate) server: MockServer,
+    pub(crate) script: Script,
+}
+
+struct DoubleLab {
+    access: Access,
+    journal: Journal,
+    script: Script,
+    inventories: Mutex<usize>,
+}
+
+impl Double {
+    pub(crate) async fn new(script: Script) -> Self {
+        let server = MockServer::start().await;
+        Mock::given(method("GET"))
+            .and(path("/v2/sandboxes"))
+            .respond_with(ok(200, json!([])))
+            .mount(&server)
+            .await;
+        Self { server, script }
+    }
+
+    pub(crate) async fn answers(&self, verb: &str, route: &str, status: u16, body: Value) {
+        Mock::given(method(verb)).and(path(route)).respond_with(ok(status, body)).mount(&self.server).await;
+    }
+
+    /// A sandbox can be created and killed.
+    pub(crate) async fn creates(&self) {
+        self.answers("POST", "/v2/sandboxes", 201, sandbox()).await;
+        self.answers("DELETE", "/sandboxes/default--pool-a", 204, Value::Null).await;
+    }
+}
+
+pub(crate) fn ok(status: u16, body: Value) -> ResponseTemplate {
+    let template = ResponseTemplate::new(status).insert_header("x-request-id", "r1");
+    if body.is_null() { template } else { template.set_body_json(body) }
+}
+
+pub(crate) fn sandbox() -> Value {
+    json!({
+        "sandboxID": "default--pool-a", "templateID": "pool", "clientID": "", "envdVersion": "0.2.10",
+        "envdAccessToken": "token-1", "domain": "lab.test", "metadata": {"user": "alice"},
+    })
+}
+
+#[async_trait]
+impl Backend for Double {
+    fn name(&self) -> &'static str {
+        "double"
+    }
+
+    fn missing(&self, needed: &[Capability]) -> Vec<Capability> {
+        needed.iter().copied().filter(|capability| self.script.missing.contains(capability)).collect()
+    }
+
+    async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
+        if self.script.up_error {
+            return Err(LabError::Machine {
+                backend: "double",
+                missing: "/dev/fuse".into(),
+                remedy: "load the module".into(),
+            });
+        }
+        let journal = Journal::new(SystemClock::shared());
+        for (source, kind, subject, body) in &self.script.entries {
+            journal.record(source, kind, subject, body.clone());
+        }
+        let access = Access {
+            e2b_url: self.server.uri(),
+            e2b_key: "key-of-the-double".into(),
+            e2b_domain: "lab.test".into(),
+            kubeconfig: options.directory.join("kubeconfig"),
+            object_store: Some(lab::ObjectStore {
+                outside_endpoint: self.server.uri(),
+                inside_endpoint: "http://oss.inside".into(),
+                region: "lab".into(),
+                access_key_id: "id".into(),
+                access_key_secret: SECRET.into(),
+            }),
+        };
+        let script = self.script.clone();
+        Ok(Box::new(DoubleLab { access, journal, script, inventories: Mutex::new(0) }))
+    }
+}
+
+#[async_trait]
+impl Lab for DoubleLab {
+    fn access(&self) -> &Access {
+        &self.access
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    async fn mounts(&self, _namespace: &str, _sandbox: &str) -> Result<Vec<Mount>, LabError> {
+        for (source, kind, subject, body) in &self.script.on_mounts {
+            self.journal.record(source, kind, subject, body.clone());
+        }
+        Ok(self.script.mounts.clone())
+    }
+
+    async fn advance(&self, _duration: Duration) -> Result<(), LabError> {
+        Ok(())
+    }
+
+    async fn inject(&self, _fault: Fault) -> Result<FaultHandle, LabError> {
+        Ok(FaultHandle(1))
+    }
+
+    async fn heal(&self, _fault: FaultHandle) -> Result<(), LabError> {
+        Ok(())
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, LabError> {
+        let mut taken = self.inventories.lock().expect("no panic");
+        let found = self.script.leftovers.get(*taken).or(self.script.leftovers.last()).cloned();
+        *taken += 1;
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn down(self: Box<Self>) -> Result<(), LabError> {
+        if self.script.down_error {
+            return Err(LabError::Part {
+                lab: "double".into(),
+                part: "mount /x".into(),
+                reason: "it is busy".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Writes a scenario file and runs it.
+pub(crate) struct Bench {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) options: Options,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = Options {
+            jobs: 1,
+            seed: 7,
+            report: folder.path().join("report"),
+            keep: false,
+            pause_on_failure: false,
+            filter: None,
+            cache: folder.path().join("cache"),
+            clock: SystemClock::shared(),
+        };
+        Self { folder, options, stop: CancellationToken::new() }
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    pub(crate) async fn run(&self, backend: &Double, text: &str) -> Summary {
+        let path = self.write("scenario.yaml", text);
+        let plan = scenario::load(&[path]).unwrap_or_else(|problems| panic!("{:?}", problems.problems));
+        scenario::run(&plan, backend, &self.options, Arc::new(Silent), self.stop.clone())
+            .await
+            .expect("a report")
+    }
+
+    /// The failures as text, with what differs from run to run replaced.
+    pub(crate) fn failures(&self, summary: &Summary) -> String {
+        let text: Vec<_> = summary
+            .scenarios
+            .iter()
+            .flat_map(|result| &result.failures)
+            .map(scenario::Failure::render)
+            .collect();
+        let text = text.join("\n").replace(&self.folder.path().display().to_string(), "FOLDER");
+        regex::Regex::new(r"\+\d+\.\d+ s").expect("a constant").replace_all(&text, "+0.000 s").into_owned()
+    }
+
+    pub(crate) fn report(&self, file: &str) -> String {
+        let path = self.options.report.join(file);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+}
+
+/// A scenario document around the given parts.
+pub(crate) fn document(rest: &str) -> String {
+    format!("apiVersion: mountlab.dev/v1\nkind: Scenario\nmetadata: {{name: tried, covers: [R1]}}\n{rest}")
+}
+
+/// A watch event of a sandbox of the set `pool`.
+pub(crate) fn pool_event(
+    kind: &'static str,
+    name: &str,
+    claimed: bool,
+) -> (&'static str, &'static str, String, Value) {
+    let body = json!({
+        "kind": "Sandbox",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "agents.kruise.io/sandbox-pool": "pool",
+                "agents.kruise.io/sandbox-claimed": claimed.to_string(),
+            },
+        },
+    });
+    ("kubernetes", kind, format!("Sandbox/default/{name}"), body)
+}
+
+pub(crate) fn leftover(owner: &str) -> Leftover {
+    Leftover { kind: "mount".into(), subject: "/run/csi/mount-root/oss/x".into(), owner: owner.into() }
+}

@@ -1,0 +1,287 @@
+//! The engine against a double of a lab: verdicts, what failures say, the report, the exit status.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, Double, SECRET, Script, document, leftover, pool_event};
+use insta::assert_snapshot;
+use lab::{Capability, Mount};
+use scenario::Verdict;
+use serde_json::json;
+
+const CREATE: &str = "steps:\n  - create: {as: sbx, template: pool}\n    expect: {status: 201}\n";
+
+async fn created(script: Script) -> Double {
+    let double = Double::new(script).await;
+    double.creates().await;
+    double
+}
+
+#[tokio::test]
+async fn a_scenario_that_holds() {
+    let bench = Bench::new();
+    let double =
+        created(Script { entries: vec![pool_event("ADDED", "pool-a", false)], ..Script::default() }).await;
+    let text = document(
+        "steps:\n  - create: {as: sbx, template: pool, metadata: {user: alice}}\n    \
+         expect: {status: 201, sandbox: {sandboxID: default--pool-a, metadata: {user: {oneOf: [alice, bob]}}}}\n  \
+         - info: {sandbox: '${sbx.id}'}\n    expect: {status: 404, code: 404, message: {contains: 'no sandbox'}}\n\
+         pools: [{set: pool, untouched: true}]\n",
+    );
+    let refused = json!({"code": 404, "message": "no sandbox", "request_id": "r1"});
+    double.answers("GET", "/sandboxes/default--pool-a", 404, refused).await;
+    let summary = bench.run(&double, &text).await;
+    assert_eq!(bench.failures(&summary), "");
+    assert_eq!(summary.scenarios[0].verdict, Verdict::Held);
+    assert_eq!(summary.exit_status(), 0);
+    let parts: Vec<_> = summary.scenarios[0].parts.iter().map(|part| part.name).collect();
+    assert_eq!(parts, ["up", "setup", "ready", "steps", "expectations", "cleanup", "down"]);
+    let killed = double.server.received_requests().await.expect("recorded");
+    assert!(
+        killed.iter().any(|request| request.method.as_str() == "DELETE"),
+        "the sandbox is ended at the end"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_that_nobody_expected_fails_even_with_another_expectation() {
+    let bench = Bench::new();
+    let double = Double::new(Script::default()).await;
+    let body = json!({"code": 400, "message": "no found persistent volume name"});
+    double.answers("POST", "/v2/sandboxes", 400, body).await;
+    let text = document(
+        "steps:\n  - create: {as: sbx, template: pool}\n    expect: {sandbox: {templateID: pool}}\n",
+    );
+    let summary = bench.run(&double, &text).await;
+    assert_eq!(summary.exit_status(), 1);
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
+async fn an_outcome_that_differs_says_where_and_shows_the_last_entries() {
+    let bench = Bench::new();
+    let entries = vec![
+        ("csi", "NodePublishVolume", "/data".to_owned(), json!({"code": "Internal"})),
+        ("e2b", "POST /sandboxes", "Sandbox/default/pool-a".to_owned(), json!({"status": 500})),
+    ];
+    let double = Double::new(Script { entries, ..Script::default() }).await;
+    double.answers("POST", "/v2/sandboxes", 500, json!({"code": 500, "message": "boom"})).await;
+    let text = document(
+        "steps:\n  - create: {as: sbx, template: pool}\n    \
+         expect: {status: 400, message: {contains: persistent}}\n",
+    );
+    assert_snapshot!(bench.failures(&bench.run(&double, &text).await));
+}
+
+#[tokio::test]
+async fn mounts_are_compared_as_a_whole() {
+    let bench = Bench::new();
+    let mount = |path: &str, links: &[&str], read_only| Mount {
+        path: path.into(),
+        links: links.iter().map(|&link| link.to_owned()).collect(),
+        file_system: "fuse.ossfs".into(),
+        source: "ossfs".into(),
+        read_only,
+        options: vec![],
+    };
+    let mounts =
+        vec![mount("/proc", &[], false), mount("/run/csi/mount-root/oss/0123", &["/data-oss"], true)];
+    let double = created(Script { mounts, ..Script::default() }).await;
+    let text = document(&format!(
+        "{CREATE}  - mounts: {{in: sbx}}\n    \
+         expect: [{{path: /data-oss, readOnly: false, driver: ossplugin.csi.alibabacloud.com}}]\n"
+    ));
+    assert_snapshot!(bench.failures(&bench.run(&double, &text).await));
+}
+
+#[tokio::test]
+async fn a_state_that_lasted_no_time_is_seen() {
+    let bench = Bench::new();
+    let script = Script {
+        entries: vec![pool_event("ADDED", "pool-a", false)],
+        on_mounts: vec![pool_event("MODIFIED", "pool-a", true), pool_event("MODIFIED", "pool-a", false)],
+        ..Script::default()
+    };
+    let double = created(script).await;
+    let text = document(&format!(
+        "{CREATE}  - mounts: {{in: sbx}}\n    expect: []\npools: [{{set: pool, untouched: true}}]\n"
+    ));
+    let summary = bench.run(&double, &text).await;
+    assert_eq!(summary.scenarios[0].verdict, Verdict::Failed);
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
+async fn a_consumed_sandbox_is_counted_once_and_must_go() {
+    let bench = Bench::new();
+    let entries = vec![pool_event("ADDED", "pool-a", false), pool_event("ADDED", "pool-b", false)];
+    let on_mounts = vec![
+        pool_event("MODIFIED", "pool-a", true),
+        pool_event("MODIFIED", "pool-a", true),
+        pool_event("ADDED", "pool-c", false),
+        pool_event("DELETED", "pool-a", true),
+    ];
+    let steps = format!("limits: {{eventually: 50ms}}\n{CREATE}  - mounts: {{in: sbx}}\n    expect: []\n");
+    let text = document(&format!("{steps}pools: [{{set: pool, consumed: 1, deleted: true}}]\n"));
+    let double =
+        created(Script { entries: entries.clone(), on_mounts: on_mounts.clone(), ..Script::default() }).await;
+    assert_eq!(bench.failures(&bench.run(&double, &text).await), "");
+    let double = created(Script { entries, on_mounts: on_mounts[..3].to_vec(), ..Script::default() }).await;
+    assert_snapshot!(bench.failures(&bench.run(&double, &text).await));
+}
+
+#[tokio::test]
+async fn a_pool_that_the_journal_knows_nothing_of_never_passes() {
+    let bench = Bench::new();
+    let double = created(Script::default()).await;
+    let summary =
+        bench.run(&double, &document(&format!("{CREATE}pools: [{{set: pool, untouched: true}}]\n"))).await;
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
+async fn journal_expectations_say_what_came_nearest() {
+    let bench = Bench::new();
+    let entries = vec![
+        ("csi", "NodePublishVolume", "/data".to_owned(), json!({"code": "Internal", "driver": "oss"})),
+        ("csi", "NodePublishVolume", "/other".to_owned(), json!({"code": "Ok", "driver": "oss"})),
+        (
+            "kubernetes",
+            "ADDED",
+            "Event/default/e1".to_owned(),
+            json!({"type": "Warning", "reason": "Failed"}),
+        ),
+    ];
+    let double = created(Script { entries, ..Script::default() }).await;
+    let text = document(&format!(
+        "limits: {{eventually: 30ms}}\n{CREATE}\
+         eventually:\n  - entry: {{source: csi, kind: NodePublishVolume, subject: /data, body: {{code: Ok}}}}\n\
+         never:\n  - event: {{type: Warning}}\n\
+         count:\n  - entry: {{source: csi, kind: NodePublishVolume}}\n    exactly: 1\n\
+         order:\n  - entries: [{{source: csi, subject: /other}}, {{source: csi, subject: /data}}]\n"
+    ));
+    let summary = bench.run(&double, &text).await;
+    assert_eq!(summary.scenarios[0].failures.len(), 4);
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
+async fn what_is_left_over_names_its_step() {
+    let bench = Bench::new();
+    let leftovers = vec![vec![leftover("pool-a")], vec![]];
+    let double = created(Script { leftovers, ..Script::default() }).await;
+    let summary = bench.run(&double, &document(CREATE)).await;
+    assert_eq!(bench.failures(&summary), "", "what is gone within the limit is not left over");
+
+    let double = created(Script { leftovers: vec![vec![leftover("pool-a")]], ..Script::default() }).await;
+    let text = document(&format!("limits: {{cleanup: 60ms}}\n{CREATE}"));
+    assert_snapshot!(bench.failures(&bench.run(&double, &text).await));
+}
+
+#[tokio::test]
+async fn a_lab_that_does_not_go_down_fails_its_scenario() {
+    let bench = Bench::new();
+    let double = created(Script { down_error: true, ..Script::default() }).await;
+    let summary = bench.run(&double, &document(CREATE)).await;
+    assert_eq!(summary.exit_status(), 1);
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
+async fn what_the_backend_lacks_is_a_named_skip() {
+    let bench = Bench::new();
+    let double = created(Script { missing: vec![Capability::MountTable], ..Script::default() }).await;
+    let text = document(&format!("{CREATE}  - mounts: {{in: sbx}}\n    expect: []\n"));
+    let summary = bench.run(&double, &text).await;
+    let reason = "the double backend lacks reading a sandbox's mount table".to_owned();
+    assert_eq!(summary.scenarios[0].verdict, Verdict::Skipped { reason });
+    assert_eq!(summary.exit_status(), 0);
+    assert!(bench.report("junit.xml").contains("lacks reading"));
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_run_it_has_an_exit_status_of_its_own() {
+    let bench = Bench::new();
+    let double = Double::new(Script { up_error: true, ..Script::default() }).await;
+    let summary = bench.run(&double, &document(CREATE)).await;
+    assert_eq!(summary.exit_status(), 3);
+    assert!(scenario::render_table(&summary, scenario::Style::Plain).contains("load the module"));
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_file_of_the_report() {
+    let bench = Bench::new();
+    let double = Double::new(Script::default()).await;
+    let body = json!({"code": 500, "message": format!("the driver said {SECRET} and more")});
+    double.answers("POST", "/v2/sandboxes", 500, body).await;
+    bench.run(&double, &document(CREATE)).await;
+    for file in ["report.json", "junit.xml", "report.html", "tried/journal.jsonl", "tried/failure.txt"] {
+        let text = bench.report(file);
+        assert!(!text.contains(SECRET), "{file}");
+        assert!(text.contains("[redacted]"), "{file} has the message");
+    }
+}
+
+#[tokio::test]
+async fn stopping_ends_a_run_at_once_with_a_report() {
+    let bench = Bench::new();
+    let double = created(Script { leftovers: vec![vec![leftover("x")]], ..Script::default() }).await;
+    let stop = bench.stop.clone();
+    let text = document(&format!("{CREATE}  - eventually: {{entry: {{source: csi}}, within: 60s}}\n"));
+    let running = bench.run(&double, &text);
+    let stopping = async {
+        // The run has come to the waiting step once the sandbox is made.
+        while double.server.received_requests().await.is_none_or(|requests| requests.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(running, stopping).0 };
+    let summary = tokio::time::timeout(Duration::from_secs(2), both).await.expect("ended within 2 s");
+    assert_eq!(summary.scenarios[0].verdict, Verdict::Stopped);
+    assert_eq!(summary.exit_status(), 1);
+    assert!(bench.report("report.json").contains("\"stopped\": true"));
+}
+
+#[tokio::test]
+async fn programs_outside_get_the_labs_addresses_and_no_more() {
+    let bench = Bench::new();
+    let double = created(Script::default()).await;
+    let text = document(
+        "steps:\n  - shell: {command: 'echo $E2B_DOMAIN $E2B_API_KEY; env | grep -c CARGO'}\n    \
+         expect: {stdout: \"lab.test key-of-the-double\\n0\\n\", exitCode: 1}\n  \
+         - shell: {command: 'sleep 5', timeout: 50ms}\n    expect: {exitCode: 0}\n",
+    );
+    let summary = bench.run(&double, &text).await;
+    assert!(summary.scenarios[0].steps[0].held);
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
+async fn within_repeats_a_step_that_looks() {
+    let bench = Bench::new();
+    let double = Double::new(Script::default()).await;
+    let text = document(
+        "steps:\n  - shell: {command: 'echo x >> count; wc -l < count; pwd'}\n    within: 5s\n    \
+         expect: {stdout: {startsWith: '3'}}\n",
+    )
+    .replace("count;", &format!("{0}/count; wc -l < {0}/count;", bench.folder.path().display()));
+    let summary = bench.run(&double, &text.replace("wc -l < count;", "")).await;
+    assert_eq!(bench.failures(&summary), "");
+}
+
+#[tokio::test]
+async fn the_filter_must_leave_something() {
+    let mut bench = Bench::new();
+    bench.options.filter = Some("other".into());
+    let double = Double::new(Script::default()).await;
+    let path = bench.write("scenario.yaml", &document(CREATE));
+    let plan = scenario::load(&[path]).expect("right");
+    let silent = std::sync::Arc::new(scenario::Silent);
+    let error = scenario::run(&plan, &double, &bench.options, silent, bench.stop.clone()).await;
+    assert_eq!(
+        error.expect_err("nothing").to_string(),
+        "no scenario's name contains `other`; there are: tried"
+    );
+}
