@@ -24,6 +24,7 @@ mod lifecycle;
 mod logs;
 mod objects;
 mod patch;
+mod schema;
 mod selectors;
 mod serve;
 mod server;

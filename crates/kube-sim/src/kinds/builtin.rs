@@ -143,3 +143,20 @@ impl Builtin {
         )
     }
 }
+
+/// The kind that events are stored as, whichever face a client sees.
+pub(crate) fn event_kind() -> &'static Builtin {
+    static EVENT: Builtin = Builtin {
+        group: "",
+        version: "v1",
+        kind: "Event",
+        plural: "events",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        has_status: false,
+        has_generation: false,
+        schema: |generator| generator.subschema_for::<core::Event>(),
+    };
+    &EVENT
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use builtin::Builtin;
+pub(crate) use builtin::{Builtin, event_kind};
 pub(crate) use custom::{Column, CustomVersion};
 
 /// The collection that objects of a resource are stored in, whatever version they are read through: `group/plural`.

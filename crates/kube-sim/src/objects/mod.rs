@@ -1,5 +1,6 @@
 //! What each built-in kind adds to the generic verbs: defaults, conversions, checks.
 
+mod decode;
 mod definitions;
 mod names;
 mod pods;
@@ -24,16 +25,18 @@ pub(crate) fn has_generation(resource: &ResourceType) -> bool {
 
 /// Completes and checks an object that is to be created.
 pub(crate) fn admit_create(call: &mut Call, object: &mut Value) -> ApiResult<()> {
-    complete(call, object);
     let mut causes = names::check(&call.resource, object);
+    causes.extend(decode::decode(call, object, None)?);
+    complete(call, object);
     causes.extend(check(call, object, None));
     refuse(call, object, &causes)
 }
 
 /// Completes and checks the next state of an object.
 pub(crate) fn admit_update(call: &mut Call, part: Part, current: &Value, next: &mut Value) -> ApiResult<()> {
-    complete(call, next);
     let mut causes = names::check_metadata(next);
+    causes.extend(decode::decode(call, next, Some(current))?);
+    complete(call, next);
     causes.extend(check(call, next, Some((part, current))));
     refuse(call, next, &causes)
 }
@@ -110,9 +113,4 @@ fn items(value: &Value) -> &[Value] {
 
 fn items_mut(value: &mut Value) -> impl Iterator<Item = &mut Value> {
     value.as_array_mut().into_iter().flatten()
-}
-
-/// The refusal of a pod's eviction or of another verb that this kind lacks.
-pub(crate) fn unsupported(verb: &str) -> ApiError {
-    ApiError::new(405, "MethodNotAllowed", format!("{verb} is not supported on resources of this kind"))
 }

@@ -17,7 +17,6 @@ use serde_json::Value;
 
 use crate::kinds::Collection;
 
-pub(crate) use watch::Subscription;
 use watch::Watcher;
 
 /// How many changes are kept for watches that resume; older ones answer 410.
