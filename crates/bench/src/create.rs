@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use clock::SystemClock;
 use contract::crd::SandboxSet;
 use contract::names::metadata_keys;
 use e2b_client::{Client, CreateRequest, Settings};
@@ -14,7 +15,7 @@ use lab::{Backend, Lab, UpOptions};
 use crate::document::{self, BUCKET, kubernetes};
 use crate::error::io;
 use crate::peer::S3fs;
-use crate::{BenchError, Figure, Options, Unit, peer};
+use crate::{BenchError, Figure, Options, Unit};
 
 /// The template that sandboxes are created from.
 const TEMPLATE: &str = "code-interpreter-inject-test";
@@ -59,11 +60,8 @@ async fn measure_on(
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Figure>, BenchError> {
     let access = lab.access();
-    let store = access.object_store.as_ref().ok_or(BenchError::ObjectStore {
-        action: "find the lab's object store",
-        reason: "this backend has none of its own".to_owned(),
-    })?;
-    peer::create_bucket(store, BUCKET).await?;
+    let store = access.object_store.as_ref().ok_or(BenchError::NoObjectStore)?;
+    scenario::create_bucket(store, BUCKET, SystemClock::shared()).await?;
     let kubernetes = document::client(access).await?;
     document::apply(&kubernetes, store).await?;
     let e2b = Client::new(Settings::new(&access.e2b_url, &access.e2b_key)).map_err(client("make a client"))?;
@@ -122,7 +120,7 @@ async fn full_pool(client: &kube::Client) -> Result<(), BenchError> {
             }
             last = format!("{} of {WARM} available, {} there", status.available_replicas, status.replicas);
         }
-        Err(BenchError::ObjectStore { action: "watch the SandboxSet", reason: "the watch ended".to_owned() })
+        Err(BenchError::WatchEnded("the SandboxSet"))
     };
     match tokio::time::timeout(POOL_DEADLINE, full).await {
         Ok(outcome) => outcome,

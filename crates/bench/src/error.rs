@@ -45,14 +45,15 @@ pub enum BenchError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The object store refused.
-    #[error("{action} failed: {reason}")]
-    ObjectStore {
-        /// What was asked.
-        action: &'static str,
-        /// Why it failed.
-        reason: String,
-    },
+    /// The bucket could not be made.
+    #[error("the benchmark's bucket could not be made")]
+    Bucket(#[from] scenario::BucketError),
+    /// The backend lacks what is measured.
+    #[error("this backend has no object store of its own")]
+    NoObjectStore,
+    /// A watch ended although nobody ended it.
+    #[error("the watch of {0} ended")]
+    WatchEnded(&'static str),
     /// A named deadline passed.
     #[error("{deadline} of {limit:?} passed; last state: {last}")]
     Deadline {

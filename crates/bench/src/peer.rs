@@ -5,17 +5,13 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lab::ObjectStore;
 use nix::mount::{MntFlags, umount2};
-use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
 
 use crate::BenchError;
 use crate::error::io;
-
-/// Validity of a signed request.
-const SIGNED_FOR: Duration = Duration::from_secs(60);
 
 /// The `s3fs` program with the lab's key in a file of its own.
 pub(crate) struct S3fs {
@@ -73,19 +69,4 @@ impl S3fs {
 fn is_mounted(target: &Path) -> Result<bool, BenchError> {
     let table = fs::read_to_string("/proc/self/mounts").map_err(io("read the mount table"))?;
     Ok(table.lines().any(|line| line.split(' ').nth(1).is_some_and(|path| Path::new(path) == target)))
-}
-
-/// Makes `bucket` in the lab's object store.
-pub(crate) async fn create_bucket(store: &ObjectStore, name: &str) -> Result<(), BenchError> {
-    let failed = |reason: String| BenchError::ObjectStore { action: "make a bucket", reason };
-    let endpoint = store.outside_endpoint.parse().map_err(|error| failed(format!("{error}")))?;
-    let bucket = Bucket::new(endpoint, UrlStyle::Path, name.to_owned(), store.region.clone())
-        .map_err(|error| failed(error.to_string()))?;
-    let credentials = Credentials::new(&store.access_key_id, &store.access_key_secret);
-    let url = bucket.create_bucket(&credentials).sign(SIGNED_FOR);
-    let answer = reqwest::Client::new().put(url).send().await.map_err(|error| failed(error.to_string()))?;
-    if answer.status().is_success() {
-        return Ok(());
-    }
-    Err(failed(format!("the object store answered {}", answer.status())))
 }

@@ -5,6 +5,7 @@ mod backends;
 mod commands;
 mod components;
 mod exit;
+mod progress;
 
 use std::process::ExitCode;
 

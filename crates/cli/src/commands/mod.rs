@@ -33,6 +33,18 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Prints what is wrong with scenario files, with the lines it stands on.
+fn show(problems: &scenario::Problems) {
+    let mut text = String::new();
+    for problem in &problems.problems {
+        let drawn = miette::GraphicalReportHandler::new().render_report(&mut text, problem);
+        if drawn.is_err() {
+            text += &problem.to_string();
+        }
+    }
+    eprint!("{text}");
+}
+
 /// The exit status that an error stands for: a machine that lacks something is 3, anything else that kept a verb
 /// from doing its work is 2.
 fn status_of(error: &anyhow::Error) -> Status {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use clock::SystemClock;
 use lab::{Access, Lab, UpOptions};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,9 +54,8 @@ async fn make_buckets(lab: &dyn Lab, buckets: &[String]) -> anyhow::Result<()> {
         anyhow::ensure!(buckets.is_empty(), "--bucket: this backend has no object store of its own");
         return Ok(());
     };
-    let client = scenario::ObjectStoreClient::new(store).context("reach the lab's object store")?;
     for bucket in buckets {
-        client.create_bucket(bucket).await.with_context(|| format!("make bucket {bucket}"))?;
+        scenario::create_bucket(store, bucket, SystemClock::shared()).await?;
     }
     Ok(())
 }
