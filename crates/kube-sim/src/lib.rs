@@ -23,6 +23,7 @@ mod kinds;
 mod lifecycle;
 mod logs;
 mod objects;
+mod openapi;
 mod patch;
 mod schema;
 mod selectors;

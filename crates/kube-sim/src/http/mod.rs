@@ -15,6 +15,7 @@ use http::request::Parts;
 use serde_json::Value;
 
 use crate::error::{ApiError, ApiResult};
+use crate::openapi;
 use crate::server::Server;
 use path::Target;
 use reply::Reply;
@@ -55,7 +56,9 @@ fn discover(server: &Server, request: &Parts, target: &Target) -> Option<Reply> 
         Target::Resources(group, version) => {
             reply::json(200, &discovery::resources(&registry, group, version)?)
         }
-        Target::OpenApiIndex | Target::OpenApi(..) | Target::Resource(_) => return None,
+        Target::OpenApiIndex => reply::json(200, &openapi::index(&registry, server.state().store.revision())),
+        Target::OpenApi(group, version) => reply::json(200, &openapi::document(&registry, group, version)?),
+        Target::Resource(_) => return None,
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::generate::SchemaSettings;
-use schemars::{Schema as Generated, SchemaGenerator};
+use schemars::{JsonSchema as _, Schema as Generated, SchemaGenerator};
 use serde_json::{Map, Value};
 
 use super::Schema;
@@ -78,9 +78,15 @@ pub(crate) fn metadata_schema() -> Schema<'static> {
     METADATA.get_or_init(|| make(|generator| generator.subschema_for::<ObjectMeta>())).schema()
 }
 
-/// The OpenAPI components of some built-in kinds, with descriptions, and the component of each kind.
+/// The name of the component that describes `metadata`.
+pub(crate) fn metadata_component() -> String {
+    ObjectMeta::schema_name().into_owned()
+}
+
+/// The OpenAPI components of some built-in kinds and of `metadata`, with descriptions, and the component of each kind.
 pub(crate) fn components(kinds: &[&'static Builtin]) -> (Map<String, Value>, Vec<String>) {
     let mut generator = generator();
+    generator.subschema_for::<ObjectMeta>();
     let names = kinds
         .iter()
         .map(|kind| {

@@ -12,7 +12,7 @@ mod validate;
 
 use serde_json::{Map, Value};
 
-pub(crate) use builtin::{components, metadata_schema, of_builtin};
+pub(crate) use builtin::{components, metadata_component, metadata_schema, of_builtin};
 pub(crate) use complete::{complete, drop_nulls};
 pub(crate) use prune::prune;
 pub(crate) use rules::{Rules, check_rules};
