@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSON;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema as _, Schema as Generated, SchemaGenerator};
@@ -36,10 +37,19 @@ fn make(kind: impl Fn(&mut SchemaGenerator) -> Generated) -> Owned {
     let mut generator = generator();
     let mut root = kind(&mut generator).to_value();
     let mut definitions = generator.take_definitions(false);
+    allow_any_json(&mut definitions);
     // Descriptions are for `kubectl explain`, which has its own copy.
     drop_descriptions(&mut root);
     definitions.values_mut().for_each(drop_descriptions);
     Owned { root, definitions }
+}
+
+/// The type `JSON` (defaults and enum values in the schema of a definition) is any value; the generated schema says
+/// object.
+fn allow_any_json(definitions: &mut Map<String, Value>) {
+    if let Some(json) = definitions.get_mut(JSON::schema_name().as_ref()).and_then(Value::as_object_mut) {
+        json.remove("type");
+    }
 }
 
 fn drop_descriptions(schema: &mut Value) {
