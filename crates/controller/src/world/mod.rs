@@ -83,11 +83,20 @@ impl World {
         (members, self.expectations.of(set_uid, now))
     }
 
-    /// Takes in the API's answer to the controller's own write.
+    /// Takes in the API's answer to the controller's own write. The watch event that follows is no news any more, so
+    /// whoever is concerned gets a turn now.
     pub(crate) fn wrote_sandbox(&self, sandbox: Sandbox) {
-        let mut tables = self.write();
-        if let Some(change) = tables.sandboxes.wrote(sandbox) {
-            tables.index(&change);
+        let change = {
+            let mut tables = self.write();
+            let change = tables.sandboxes.wrote(sandbox);
+            if let Some(change) = &change {
+                tables.index(change);
+                self.observe(change);
+            }
+            change
+        };
+        if let Some(change) = change {
+            self.push_sandbox(&change);
         }
     }
 
@@ -120,12 +129,16 @@ impl World {
             (changes, first)
         };
         self.count_first(first);
-        for change in changes {
-            self.queue.push(Key::Sandbox(change.name.clone()));
-            for set in [&change.old, &change.new].into_iter().flatten().filter_map(|sandbox| set_of(sandbox))
-            {
-                self.queue.push(Key::Set(set));
-            }
+        for change in &changes {
+            self.push_sandbox(change);
+        }
+    }
+
+    /// The Sandbox and the sets that control or controlled it.
+    fn push_sandbox(&self, change: &Change<Sandbox>) {
+        self.queue.push(Key::Sandbox(change.name.clone()));
+        for set in [&change.old, &change.new].into_iter().flatten().filter_map(|sandbox| set_of(sandbox)) {
+            self.queue.push(Key::Set(set));
         }
     }
 
