@@ -1,1 +1,37 @@
-//! Placeholder, replaced by its first commit.
+//! The CSI node agent of a sandbox pod: Identity and Node services on one unix socket for each driver, and the file
+//! systems that they mount.
+//!
+//! ```text
+//!   helper ──gRPC──► identity, node          calls, locks, what is published where
+//!                        │ driver            the boundary of a storage driver (faults wrap it)
+//!                        ▼
+//!                       oss ──► fs ──► s3    a bucket as a FUSE file system
+//!                        │
+//!                      mounts                the kernel's mount table
+//! ```
+//!
+//! The agent runs in the csi sidecar of a pod; what it mounts below mount-root shows up in the main container by
+//! mount propagation. Calls are announced to the journal, always without secrets.
+#![warn(missing_docs)]
+
+mod checks;
+mod command;
+pub mod driver;
+pub mod fs;
+mod identity;
+mod locks;
+mod mounts;
+mod node;
+pub mod oss;
+pub mod s3;
+mod serve;
+mod wait;
+
+pub use command::main;
+pub use driver::{Driver, Mounted, Preparation, Refusal, VolumeIdentity};
+pub use identity::IdentityService;
+pub use mounts::{KernelMounts, MountTable};
+pub use node::{NodeOptions, NodeService};
+pub use oss::{OssDriver, OssDriverOptions};
+pub use serve::{ServeError, serve, socket_path};
+pub use wait::{WaitError, wait};

@@ -1,0 +1,149 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use clock::SystemClock;
+use contract::names::drivers;
+
+use crate::driver::Driver;
+use crate::oss::{ConnectLimits, OssDriver, OssDriverOptions};
+use crate::s3::Limits;
+use crate::{serve, wait};
+
+/// Worker threads: enough that a slow disk doesn't stop the rest.
+const WORKERS: usize = 2;
+
+/// CSI node agent: mounts storage for a sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "csi-node", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve the sockets <DIR>/<driver>/csi.sock until SIGTERM.
+    Serve(Serve),
+    /// Return when every socket answers.
+    Wait(Wait),
+}
+
+#[derive(Debug, clap::Args)]
+struct Sockets {
+    /// Directory of the sockets.
+    #[arg(long, value_name = "DIR", default_value = "/var/run/csi/sockets")]
+    socket_dir: PathBuf,
+    /// Driver to serve, may be repeated.
+    #[arg(long = "driver", value_name = "NAME", default_values_t = [drivers::OSS.to_owned()], value_parser = known_driver)]
+    drivers: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    #[command(flatten)]
+    sockets: Sockets,
+    /// Name of the node.
+    #[arg(long, env = "NODE_NAME", default_value = "mountlab")]
+    node_id: String,
+    /// Where files that are being changed are kept; never visible to other containers.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    scratch_dir: PathBuf,
+    /// Limit of one mount, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    mount_limit: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct Wait {
+    #[command(flatten)]
+    sockets: Sockets,
+    /// Give up after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    deadline: u64,
+}
+
+fn known_driver(name: &str) -> Result<String, String> {
+    if name == drivers::OSS {
+        return Ok(name.to_owned());
+    }
+    Err(format!("this agent serves {} only", drivers::OSS))
+}
+
+/// Runs the program with `args`, of which the first is its name.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // The output may be closed, and then there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("csi-node")
+        .enable_all()
+        .build();
+    let outcome =
+        runtime.map_err(|error| Box::new(error) as Box<dyn std::error::Error>).and_then(|runtime| {
+            let outcome = runtime.block_on(run(arguments.verb));
+            // A thread that hangs in the kernel must not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            outcome
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
+    match verb {
+        Verb::Serve(options) => {
+            log_to_stderr();
+            let drivers = options.sockets.drivers.iter().map(|_| oss_driver(&options)).collect();
+            serve::serve(&options.sockets.socket_dir, drivers, &options.node_id).await?;
+        }
+        Verb::Wait(options) => {
+            let deadline = Duration::from_secs(options.deadline);
+            wait::wait(&options.sockets.socket_dir, &options.sockets.drivers, deadline).await?;
+        }
+    }
+    Ok(())
+}
+
+fn oss_driver(options: &Serve) -> Arc<dyn Driver> {
+    let total = Duration::from_secs(options.mount_limit);
+    Arc::new(OssDriver::new(OssDriverOptions {
+        clock: SystemClock::shared(),
+        scratch_directory: options.scratch_dir.clone(),
+        connect: ConnectLimits { total, ..ConnectLimits::default() },
+        requests: Limits::default(),
+    }))
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Whoever called may have set a log up already; that one stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+fn report(error: &dyn std::error::Error) {
+    let mut line = format!("csi-node: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line = format!("{line}: {cause}");
+        source = cause.source();
+    }
+    eprintln!("{line}");
+}
