@@ -1,0 +1,122 @@
+//! Which pod has which address.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+/// A subnet of IPv4 with room for at least two hosts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Subnet {
+    network: u32,
+    prefix: u8,
+}
+
+/// A text that is no subnet.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a subnet such as 10.88.0.0/16 with a prefix of 8 to 30 bits")]
+pub struct InvalidSubnet(String);
+
+impl FromStr for Subnet {
+    type Err = InvalidSubnet;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSubnet> {
+        let invalid = || InvalidSubnet(text.to_owned());
+        let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| invalid())?;
+        let prefix: u8 = prefix.parse().map_err(|_| invalid())?;
+        if !(8..=30).contains(&prefix) {
+            return Err(invalid());
+        }
+        Ok(Self::of(address, prefix))
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", Ipv4Addr::from_bits(self.network), self.prefix)
+    }
+}
+
+impl Subnet {
+    /// The subnet that `address` is in; `prefix` is 8 to 30.
+    pub(super) fn of(address: Ipv4Addr, prefix: u8) -> Self {
+        Self { network: address.to_bits() & (u32::MAX << (32 - prefix)), prefix }
+    }
+
+    /// The first host address: the bridge's own.
+    pub fn first(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network + 1)
+    }
+
+    /// Length of the network part in bits.
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
+    /// How many host addresses there are, the bridge's included.
+    fn hosts(self) -> u32 {
+        (1_u32 << (32 - self.prefix)) - 2
+    }
+}
+
+/// Hands addresses out, the longest unused first, so that a new pod doesn't get the one of a pod that just ended.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    subnet: Subnet,
+    taken: BTreeSet<Ipv4Addr>,
+    last: u32,
+    links: u64,
+}
+
+impl Addresses {
+    pub(super) fn new(subnet: Subnet, own: Ipv4Addr) -> Self {
+        Self { subnet, taken: BTreeSet::from([own]), last: 0, links: 0 }
+    }
+
+    /// A number for the link, never used before, and a free address.
+    pub(super) fn take(&mut self) -> Option<(u64, Ipv4Addr)> {
+        let hosts = self.subnet.hosts();
+        let (offset, address) = (1..=hosts)
+            .map(|step| (self.last + step) % hosts)
+            .map(|offset| (offset, Ipv4Addr::from_bits(self.subnet.network + 1 + offset)))
+            .find(|(_, address)| !self.taken.contains(address))?;
+        self.last = offset;
+        self.taken.insert(address);
+        self.links += 1;
+        Some((self.links, address))
+    }
+
+    pub(super) fn give_back(&mut self, address: Ipv4Addr) {
+        self.taken.remove(&address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("10.88.3.4/16", Some("10.88.0.0/16"))]
+    #[case("10.88.0.0/30", Some("10.88.0.0/30"))]
+    #[case("10.88.0.0/31", None)]
+    #[case("10.88.0.0", None)]
+    #[case("here/16", None)]
+    fn subnets(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(text.parse::<Subnet>().ok().map(|subnet| subnet.to_string()).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_freed_address_is_the_last_to_be_used_again() {
+        let subnet: Subnet = "10.1.0.0/29".parse().expect("a subnet");
+        let mut addresses = Addresses::new(subnet, subnet.first());
+        let mut last_byte = || addresses.take().map(|(_, address)| address.octets()[3]);
+        assert_eq!((last_byte(), last_byte()), (Some(2), Some(3)));
+        addresses.give_back(Ipv4Addr::new(10, 1, 0, 2));
+        let rest: Vec<_> =
+            std::iter::from_fn(|| addresses.take()).map(|(_, address)| address.octets()[3]).collect();
+        assert_eq!(rest, [4, 5, 6, 2]);
+    }
+}

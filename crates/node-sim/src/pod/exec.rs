@@ -1,0 +1,82 @@
+//! Running a container's process, and commands in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::logs::{Pipes, Sink};
+use crate::runtime::{Process, Runtime, RuntimeError};
+use crate::shim::protocol::{ExecSpec, ProcessSpec};
+
+/// How much of a command's output is kept for messages.
+const KEPT_OUTPUT: usize = 4096;
+
+/// A container's first process with what a command in the container needs to know.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) privileged: bool,
+    /// Environment, user and the rest, taken over by commands.
+    pub(crate) template: ProcessSpec,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct CommandEnd {
+    pub(crate) code: i32,
+    pub(crate) output: String,
+}
+
+/// Why a command has no end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// It was never started.
+    #[error(transparent)]
+    Start(#[from] RuntimeError),
+    /// The container has ended.
+    #[error("the container is not running")]
+    NotRunning,
+    /// Its pipes could not be made.
+    #[error("making pipes for a command failed")]
+    Pipes(#[source] std::io::Error),
+    /// It was killed because it took too long.
+    #[error("command {command:?} timed out after {limit:?}")]
+    Timeout {
+        /// The program.
+        command: String,
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+/// Runs `command` in the container with its environment and user. What it leaves running keeps writing to `sink`
+/// until it ends; waiting is for the command itself only. `limit` is real time.
+pub(crate) async fn run_command(
+    runtime: &Runtime,
+    container: &Running,
+    command: &[String],
+    sink: Sink,
+    limit: Option<Duration>,
+) -> Result<CommandEnd, CommandError> {
+    let process = ProcessSpec { args: command.to_vec(), ..container.template.clone() };
+    let spec = ExecSpec { container: container.process.id(), privileged: container.privileged, process };
+    let (pipes, output) = Pipes::new().map_err(CommandError::Pipes)?;
+    let process = runtime.exec(&spec, output).await?;
+    let captured = Arc::new(crate::logs::Capture::new(KEPT_OUTPUT));
+    let drained = tokio::spawn(pipes.drain(sink.capturing(captured.clone())));
+    let code = match limit {
+        None => process.wait().await.code(),
+        Some(limit) => match tokio::time::timeout(limit, process.wait()).await {
+            Ok(exit) => exit.code(),
+            Err(_) => {
+                process.signal(Signal::KILL);
+                let command = command.first().cloned().unwrap_or_default();
+                return Err(CommandError::Timeout { command, limit });
+            }
+        },
+    };
+    // The last words may still be in the pipe; a process left running would keep it open for ever.
+    let _ = tokio::time::timeout(Duration::from_millis(20), drained).await;
+    Ok(CommandEnd { code, output: captured.text() })
+}
