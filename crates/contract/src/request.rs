@@ -78,10 +78,21 @@ fn forbidden(key: &str) -> Problem {
     Problem::new(Code::UnknownExtensionKey, message)
 }
 
-/// The known extension key that is spelt most like `key`.
+/// The known extension key that is spelt most like `key`; swapped words count as one slip.
 pub fn nearest(key: &str) -> Option<&'static str> {
-    let name =
-        |key: &str| key.rsplit_once('/').map_or_else(|| key.to_owned(), |(_, name)| name.to_lowercase());
+    let name = |key: &str| key.rsplit_once('/').map_or(key, |(_, name)| name).to_lowercase();
     let wanted = name(key);
-    keys::ALL.iter().copied().min_by_key(|known| strsim::damerau_levenshtein(&name(known), &wanted))
+    let distance = |known: &str| {
+        let as_written = strsim::damerau_levenshtein(known, &wanted);
+        let reordered = strsim::damerau_levenshtein(&in_word_order(known), &in_word_order(&wanted)) + 1;
+        as_written.min(reordered)
+    };
+    keys::ALL.iter().copied().min_by_key(|known| distance(&name(known)))
+}
+
+/// The words of a name in alphabetical order.
+fn in_word_order(name: &str) -> String {
+    let mut words: Vec<&str> = name.split('-').collect();
+    words.sort_unstable();
+    words.join("-")
 }
