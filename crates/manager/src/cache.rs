@@ -108,7 +108,7 @@ impl<K: Cached> Cache<K> {
             match event {
                 Ok(event) => self.take(event),
                 Err(error) => {
-                    tracing::warn!(%error, kind = %K::kind(&K::DynamicType::default()), "watch interrupted")
+                    tracing::warn!(%error, kind = %K::kind(&K::DynamicType::default()), "watch interrupted");
                 }
             }
         }
@@ -326,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiter_sees_what_comes() {
-        let cache = Arc::new(Cache::default());
+        let cache: Arc<Cache<ConfigMap>> = Arc::default();
         let waiter = tokio::spawn({
             let cache = cache.clone();
             async move { cache.until(|| cache.get("default", "a")).await.name_any() }

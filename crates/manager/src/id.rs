@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-/// The longest id that fits into a DNS label behind a five-digit port.
-pub(crate) const LONGEST: usize = 57;
-
 /// Namespace and name of a Sandbox, written `<namespace>--<name>` towards users.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct SandboxKey {

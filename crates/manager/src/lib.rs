@@ -5,7 +5,7 @@
 //!                              └─► gateway ──► http://<pod>:<port>, streamed both ways
 //! ```
 //!
-//! A [`Manager`] keeps Sandboxes, SandboxSets and API keys in caches that watches keep up to date, so reads, routing
+//! A [`Manager`] keeps sandboxes, their pools and API keys in caches that watches keep up to date, so reads, routing
 //! and picking a pooled sandbox cost no call. A create is one conditional write, the handshake with the runtime, the
 //! mounts, and one write that acknowledges the claim; until that last write nobody sees the sandbox, and whatever goes
 //! wrong, or a caller who hangs up, gives it back.

@@ -1,7 +1,7 @@
 //! From the mounts that a request asks for to requests for the driver, before any sandbox is taken
 //! (`storage.md` §2.1).
 //!
-//! PersistentVolumes and Secrets are read live: one that was created a moment ago works at once. The reads of all
+//! Volumes and Secrets are read live: one that was created a moment ago works at once. The reads of all
 //! mounts run together; what is told is the first mount's first problem, in the order of the request.
 
 use contract::crd::CsiMountConfig;

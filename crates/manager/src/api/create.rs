@@ -31,11 +31,11 @@ use crate::manager::Manager;
 use crate::sandboxes::{self, Situation};
 
 /// The timeout of a request that names none.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 /// The shortest timeout at create, in seconds.
 const SHORTEST_TIMEOUT: i64 = 30;
 /// How long a paused sandbox is kept unless the request says otherwise: 100 × 365 days.
-pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub(crate) const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// The body; unknown members are ignored.
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use contract::errors::Code;
 use http::{StatusCode, Uri, header};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -75,8 +76,18 @@ pub(crate) async fn debug(State(manager): State<Manager>, caller: Caller) -> Jso
         "team": caller.team,
         "synced": manager.is_synced(),
         "sandboxes": states(&manager),
-        "sandboxSets": manager.shared.sets.select(|_| true).len(),
+        "pools": pools(&manager, &caller),
     }))
+}
+
+/// What each pool that the caller sees could hand out now.
+fn pools(manager: &Manager, caller: &Caller) -> BTreeMap<String, Value> {
+    let sets = manager.shared.sets.select(|set| caller.sees(&set.namespace().unwrap_or_default()));
+    let counted = sets.iter().map(|set| {
+        let name = format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any());
+        (name, json!({"available": manager.available(set)}))
+    });
+    counted.collect()
 }
 
 fn without_prefix(context: &Context, path: &str) -> Result<(), ApiError> {

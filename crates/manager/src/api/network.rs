@@ -1,4 +1,4 @@
-//! What a sandbox may talk to (`e2b-api.md` §4.9): kept on the Sandbox as the caller wrote it, and as a TrafficPolicy
+//! What a sandbox may talk to (`e2b-api.md` §4.9): kept on the Sandbox as the caller wrote it, and as a `TrafficPolicy`
 //! that selects the sandbox's pod and goes with the Sandbox.
 
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::sandboxes;
 pub(crate) const RULES: &str = "agents.kruise.io/network-rules";
 /// Most entries of one list.
 const LONGEST: usize = 100;
-/// Most peers of one rule of a TrafficPolicy.
+/// Most peers of one rule of a `TrafficPolicy`.
 const PEERS: usize = 20;
 
 /// Where a sandbox may connect to and where it may not; allowed wins.

@@ -6,15 +6,12 @@ pub(crate) fn percent_decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut position = 0;
     while let Some(&byte) = bytes.get(position) {
-        match (byte, escaped(bytes, position)) {
-            (b'%', Some(value)) => {
-                decoded.push(value);
-                position += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                position += 1;
-            }
+        if let (b'%', Some(value)) = (byte, escaped(bytes, position)) {
+            decoded.push(value);
+            position += 3;
+        } else {
+            decoded.push(byte);
+            position += 1;
         }
     }
     String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

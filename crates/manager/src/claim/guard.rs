@@ -89,7 +89,7 @@ impl Drop for Guard {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(pending.clean_up())),
             Err(_) => {
-                tracing::warn!(sandbox = %sandboxes::key(&pending.sandbox), "left to the next manager's janitor")
+                tracing::warn!(sandbox = %sandboxes::key(&pending.sandbox), "left to the next manager's janitor");
             }
         }
     }

@@ -144,18 +144,25 @@ impl Manager {
         }
     }
 
+    /// Tries one sandbox and, when its runtime can't be initialised, other members of the pool; none is made for a
+    /// second try, it would fail the same way and cost the caller a minute.
     async fn claim_unlimited(&self, request: &Arc<ClaimRequest>) -> Result<Arc<Sandbox>, ApiError> {
-        for attempt in 1.. {
-            let taken = self.take(request).await?;
+        let mut next = Some(self.take(request).await?);
+        let mut tried = 0;
+        let mut last = ApiError::internal("the claim ended without a result");
+        while let Some(taken) = next.take() {
+            tried += 1;
             match self.prepare(request, taken).await {
                 Ok(sandbox) => return Ok(sandbox),
-                Err(failed) if failed.retriable && attempt < ATTEMPTS => {
-                    tracing::info!(error = %failed.error, attempt, "claim tries another sandbox");
+                Err(failed) if failed.retriable && tried < ATTEMPTS => {
+                    tracing::info!(error = %failed.error, tried, "claim tries another sandbox");
+                    last = failed.error;
+                    next = self.take_pooled(request).await?;
                 }
                 Err(failed) => return Err(failed.error),
             }
         }
-        Err(ApiError::internal("the claim ended without a result"))
+        Err(last)
     }
 
     /// Everything between the write and the answer.

@@ -29,6 +29,14 @@ pub(super) fn pick(manager: &Manager, set: &SandboxSet) -> Option<(Arc<Sandbox>,
     })
 }
 
+impl Manager {
+    /// How many sandboxes of `set` could be handed out now.
+    pub(crate) fn available(&self, set: &SandboxSet) -> usize {
+        let (current, outdated) = candidates(self, set);
+        current.len() + outdated.len()
+    }
+}
+
 /// The sandboxes that can be taken, oldest first: those of the newest revision, and the others.
 fn candidates(manager: &Manager, set: &SandboxSet) -> (Vec<Arc<Sandbox>>, Vec<Arc<Sandbox>>) {
     let now = manager.now();

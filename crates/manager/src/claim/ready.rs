@@ -35,18 +35,14 @@ pub(super) async fn wait(
             Progress::Waiting => None,
         },
     });
-    match timeout(limit, settled).await {
-        Ok(settled) => settled,
-        Err(_) => {
-            let last = cache
-                .get(&key.namespace, &key.name)
-                .map_or_else(|| "gone".to_owned(), |last| describe(&last));
-            Err(ApiError::new(
-                Code::SandboxNotReady,
-                format!("the sandbox was not ready within {limit:?}, last: {last}"),
-            ))
-        }
+    if let Ok(settled) = timeout(limit, settled).await {
+        return settled;
     }
+    let last = cache.get(&key.namespace, &key.name).map_or_else(|| "gone".to_owned(), |last| describe(&last));
+    Err(ApiError::new(
+        Code::SandboxNotReady,
+        format!("the sandbox was not ready within {limit:?}, last: {last}"),
+    ))
 }
 
 #[derive(Debug, PartialEq)]

@@ -34,16 +34,24 @@ impl Manager {
     /// Takes a sandbox from the pool, or makes one where the request allows it.
     pub(super) async fn take(&self, request: &Arc<ClaimRequest>) -> Result<Taken, ApiError> {
         loop {
-            if let Some((candidate, busy)) = pick(self, &request.set) {
-                if let Some(taken) = self.take_candidate(request, &candidate, busy).await? {
-                    return Ok(taken);
-                }
-            } else if request.extensions.create_on_no_stock() {
+            if let Some(taken) = self.take_pooled(request).await? {
+                return Ok(taken);
+            }
+            if request.extensions.create_on_no_stock() {
                 return self.take_fresh(request).await;
-            } else {
-                self.await_stock(request).await?;
+            }
+            self.await_stock(request).await?;
+        }
+    }
+
+    /// Takes a sandbox from the pool; `None` when there is none.
+    pub(super) async fn take_pooled(&self, request: &Arc<ClaimRequest>) -> Result<Option<Taken>, ApiError> {
+        while let Some((candidate, busy)) = pick(self, &request.set) {
+            if let Some(taken) = self.take_candidate(request, &candidate, busy).await? {
+                return Ok(Some(taken));
             }
         }
+        Ok(None)
     }
 
     /// `None` when somebody else was faster.

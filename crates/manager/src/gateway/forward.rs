@@ -61,17 +61,6 @@ pub(crate) struct Target<'a> {
 }
 
 impl Forwarder {
-    /// Sends a request whose answer is wanted whole; for the manager's own calls to envd.
-    ///
-    /// # Errors
-    /// The connection's or the protocol's failure.
-    pub(crate) async fn send(
-        &self,
-        request: Request,
-    ) -> Result<hyper::Response<hyper::body::Incoming>, hyper_util::client::legacy::Error> {
-        self.client.request(request).await
-    }
-
     /// Forwards `request` and answers what the program inside answers, or a 502 in the gateway's own words.
     pub(crate) async fn forward(&self, target: Target<'_>, request: Request) -> Response {
         let Ok(uri) = pod_uri(target.address, target.port, target.path_and_query) else {

@@ -27,7 +27,7 @@ impl Manager {
                 .filter(|(situation, _)| counts(*situation, limit.scope))
                 .map(|(_, resources)| weight(limit.dimension, *resources))
                 .sum();
-            if used + weight(limit.dimension, wanted) > limit.limit {
+            if used + weight(limit.dimension, wanted) > limit.most {
                 return Err(exceeded(limit, used));
             }
         }
@@ -58,6 +58,6 @@ fn exceeded(limit: &Limit, used: u64) -> ApiError {
         Dimension::MemoryMb => ("limits.memory", "MB"),
     };
     let message =
-        format!("quota {what} exceeded: {used} of {} {unit} are in use; end sandboxes first", limit.limit);
+        format!("quota {what} exceeded: {used} of {} {unit} are in use; end sandboxes first", limit.most);
     ApiError::new(Code::Forbidden, message)
 }

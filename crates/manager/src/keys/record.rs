@@ -59,7 +59,8 @@ pub(crate) struct Limit {
     /// Over which sandboxes.
     pub scope: Scope,
     /// The largest allowed sum.
-    pub limit: u64,
+    #[serde(rename = "limit")]
+    pub most: u64,
 }
 
 /// What a limit counts.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use contract::errors::Code;
-use contract::names::STORAGE_API_PATH;
+use contract::names::{STORAGE_API_PATH, STORAGE_UNMOUNT_API_PATH};
 use contract::publish;
 use contract::resolve::ResolvedMount;
 use futures::{StreamExt as _, stream};
@@ -29,8 +29,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Limit of undoing the mounts of a claim that failed.
 const UNDO_LIMIT: Duration = Duration::from_secs(5);
-/// Where the runtime takes unmounts.
-const UNMOUNT_PATH: &str = "/v1/storage/unmounts";
+/// gRPC's name for a limit that passed inside the sandbox.
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 /// What the product document says to do about a 504.
 const REMEDY: &str = "replace the csi-agent image tag v1.35.3-cgroupv1-dport-forbidden by v1.35.4-3c34d4a-aliyun in ConfigMap \
     sandbox-injection-config of namespace sandbox-system, let the pool be replaced, then create the sandbox again";
@@ -55,6 +55,9 @@ struct MountAnswer {
     message: Option<String>,
     #[serde(default)]
     error: Option<String>,
+    /// gRPC's name of the failure; a number where the runtime refused the request as a whole.
+    #[serde(default)]
+    code: Value,
 }
 
 impl RuntimeClient {
@@ -97,7 +100,7 @@ impl RuntimeClient {
         let body = json!({"driver": mount.driver, "publishRequest": publish::to_json(&mount.request)});
         let body = body.to_string().into_bytes();
         let mut wait = FIRST_WAIT;
-        let mut last = Tried::failed("not tried");
+        let mut last = Tried::failed(&"not tried");
         for attempt in 1..=TRIES {
             last = match self.mount_once(endpoint, token, body.clone()).await {
                 Ok(()) => return Ok(()),
@@ -117,23 +120,27 @@ impl RuntimeClient {
         let answer = match call.await {
             Ok(answer) => answer,
             Err(error @ CallError::TimedOut(_)) => {
-                return Err(Tried { timed_out: true, ..Tried::failed(error) });
+                return Err(Tried { timed_out: true, ..Tried::failed(&error) });
             }
-            Err(error) => return Err(Tried::failed(error)),
+            Err(error) => return Err(Tried::failed(&error)),
         };
         let told: Option<MountAnswer> = serde_json::from_slice(&answer.body).ok();
         match (answer.status, told) {
             (status, Some(told)) if status.is_success() && told.success => Ok(()),
             (status, Some(told)) if status.is_success() => {
-                Err(Tried::finally(format!("runtime reported mount failure: {}", told.reason())))
+                let late = told.code == DEADLINE_EXCEEDED;
+                let tried = Tried::finally(&format!("runtime reported mount failure: {}", told.reason()));
+                Err(Tried { timed_out: tried.timed_out || late, ..tried })
             }
             // a 2xx that can't be read was cut off
-            (status, None) if status.is_success() => Err(Tried::failed("the runtime's answer is incomplete")),
+            (status, None) if status.is_success() => {
+                Err(Tried::failed(&"the runtime's answer is incomplete"))
+            }
             (status, told) => {
                 let reason = told.map(MountAnswer::reason).unwrap_or_default();
                 let text = format!("the runtime answered {status}: {reason}");
                 let final_answer = status.is_client_error();
-                let tried = if final_answer { Tried::finally(text) } else { Tried::failed(text) };
+                let tried = if final_answer { Tried::finally(&text) } else { Tried::failed(&text) };
                 Err(Tried { timed_out: tried.timed_out || status == StatusCode::GATEWAY_TIMEOUT, ..tried })
             }
         }
@@ -147,11 +154,18 @@ impl RuntimeClient {
             let body: Value = json!({"driver": mount.driver, "unpublishRequest": request});
             let body = body.to_string().into_bytes();
             async move {
-                let call = self.call(Method::POST, endpoint, UNMOUNT_PATH, Some(token), body, UNDO_LIMIT);
+                let call = self.call(
+                    Method::POST,
+                    endpoint,
+                    STORAGE_UNMOUNT_API_PATH,
+                    Some(token),
+                    body,
+                    UNDO_LIMIT,
+                );
                 match call.await {
                     Ok(answer) if answer.status.is_success() => {}
                     Ok(answer) => {
-                        tracing::warn!(status = %answer.status, path = %mount.mount_path, "unmount refused")
+                        tracing::warn!(status = %answer.status, path = %mount.mount_path, "unmount refused");
                     }
                     Err(error) => tracing::warn!(%error, path = %mount.mount_path, "unmount failed"),
                 }
@@ -170,12 +184,12 @@ struct Tried {
 }
 
 impl Tried {
-    fn failed(reason: impl ToString) -> Self {
+    fn failed(reason: &(impl ToString + ?Sized)) -> Self {
         let reason = reason.to_string();
         Self { is_final: false, timed_out: speaks_of_time(&reason), reason }
     }
 
-    fn finally(reason: String) -> Self {
+    fn finally(reason: &str) -> Self {
         Self { is_final: true, ..Self::failed(reason) }
     }
 }
