@@ -43,7 +43,7 @@ impl Processor {
 /// Answers with the metrics of this moment.
 pub(crate) async fn metrics(State(envd): State<SharedEnvd>) -> Result<impl IntoResponse, HttpError> {
     let now = envd.options.clock.now().as_second();
-    let read = tokio::task::spawn_blocking(move || read(&envd.options.processor, now));
+    let read = tokio::task::spawn_blocking(move || read(&envd.processor, now));
     let body = read
         .await
         .map_err(|problem| HttpError::new(http::StatusCode::INTERNAL_SERVER_ERROR, problem.to_string()))??;

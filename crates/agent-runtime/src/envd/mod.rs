@@ -25,7 +25,7 @@ mod process;
 mod rpc_problem;
 mod serve;
 mod state;
-mod tls;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,8 +62,6 @@ pub struct Options {
     pub clock: SharedClock,
     /// Where storage is mounted, and how.
     pub storage: storage::Surroundings,
-    /// The memory of the processor's use.
-    processor: std::sync::Arc<metrics::Processor>,
 }
 
 impl Default for Options {
@@ -74,14 +72,19 @@ impl Default for Options {
             launcher: "/proc/self/exe".into(),
             clock: clock::SystemClock::shared(),
             storage: storage::Surroundings::default(),
-            processor: std::sync::Arc::default(),
         }
     }
 }
 
 /// Everything envd serves on [`PORT`].
 pub fn router(options: Options) -> Router {
-    open_router(&Envd::new(options))
+    routers(options).0
+}
+
+/// What one envd serves: everything, and the storage mounts alone, which [`tls::serve`] is for.
+pub fn routers(options: Options) -> (Router, Router) {
+    let envd = Envd::new(options);
+    (open_router(&envd), closed_router(&envd))
 }
 
 fn open_router(envd: &SharedEnvd) -> Router {
@@ -92,6 +95,7 @@ fn open_router(envd: &SharedEnvd) -> Router {
         .route("/init", post(init::init))
         .merge(files::routes())
         .merge(process::routes())
+        .merge(filesystem::routes())
         .merge(mounts::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(async || {

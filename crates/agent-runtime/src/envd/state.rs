@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::Options;
 use super::accounts::{Account, Accounts};
 use super::filesystem::Watchers;
+use super::metrics::Processor;
 use super::process::Processes;
 use crate::storage::Agent;
 
@@ -22,6 +23,7 @@ pub(crate) struct Envd {
     pub(crate) options: Options,
     pub(crate) accounts: Accounts,
     pub(crate) processes: Processes,
+    pub(crate) processor: Processor,
     pub(crate) storage: Arc<Agent>,
     pub(crate) watchers: Watchers,
     identity: Mutex<Identity>,
@@ -71,6 +73,7 @@ impl Envd {
             accounts,
             storage,
             processes: Processes::default(),
+            processor: Processor::default(),
             watchers: Watchers::default(),
             identity: Mutex::new(Identity::default()),
             options,

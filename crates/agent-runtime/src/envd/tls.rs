@@ -20,17 +20,38 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
+pub enum TlsError {
+    /// A file is missing or is no PEM.
     #[error("cannot read {}", path.display())]
-    File { path: PathBuf, source: rustls::pki_types::pem::Error },
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// A certificate or key is not accepted.
     #[error("cannot use {}", path.display())]
-    Material { path: PathBuf, source: rustls::Error },
+    Material {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// The authority has no usable certificate.
     #[error("cannot verify clients by {}", path.display())]
-    Verifier { path: PathBuf, source: rustls::server::VerifierBuilderError },
+    Verifier {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::server::VerifierBuilderError,
+    },
 }
 
 /// Reads `ca.crt`, `tls.crt` and `tls.key`. Clients need a certificate of the same authority.
-pub(crate) fn acceptor(directory: &Path) -> Result<TlsAcceptor, TlsError> {
+///
+/// # Errors
+/// Names the file that can't be used.
+pub fn acceptor(directory: &Path) -> Result<TlsAcceptor, TlsError> {
     let [authority, certificate, key] = ["ca.crt", "tls.crt", "tls.key"].map(|name| directory.join(name));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -59,7 +80,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 /// Serves `router` to clients that can show a certificate. Never returns.
-pub(crate) async fn serve(listener: TcpListener, acceptor: TlsAcceptor, router: Router) {
+pub async fn serve(listener: TcpListener, acceptor: TlsAcceptor, router: Router) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(connection(stream, acceptor.clone(), router.clone()))),

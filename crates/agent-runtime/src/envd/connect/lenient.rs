@@ -14,9 +14,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Reads the message `text`; an empty text is the empty message.
 pub(crate) fn message<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
-    let value =
-        if text.is_empty() { Value::Object(serde_json::Map::new()) } else { serde_json::from_slice(text)? };
-    serde_json::from_value(without_nulls(value))
+    let members = if text.is_empty() { serde_json::Map::new() } else { serde_json::from_slice(text)? };
+    serde_json::from_value(without_nulls(Value::Object(members)))
 }
 
 fn without_nulls(value: Value) -> Value {

@@ -2,8 +2,8 @@
 
 mod compose;
 mod encoding;
-mod entry;
-mod place;
+pub(crate) mod entry;
+pub(crate) mod place;
 mod read;
 mod upload;
 mod write;

@@ -1,0 +1,128 @@
+//! Health, initialisation, tokens, environment, metrics, CORS and unknown routes.
+
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::{Sandbox, body};
+
+async fn init(sandbox: &Sandbox, message: Value) -> u16 {
+    let answer = sandbox.anonymous(Method::POST, "/init").json(&message).send().await.expect("sent");
+    answer.status().as_u16()
+}
+
+async fn environment(sandbox: &Sandbox) -> Value {
+    body(sandbox.request(Method::GET, "/envs").send().await.expect("sent")).await
+}
+
+#[tokio::test]
+async fn health_needs_no_token_and_has_no_body() {
+    let sandbox = Sandbox::start_with_token("tok-1").await;
+    let answer = sandbox.anonymous(Method::GET, "/health").send().await.expect("sent");
+    assert_eq!(answer.status(), 204);
+    assert_eq!(answer.bytes().await.expect("read").len(), 0);
+}
+
+#[tokio::test]
+async fn initialising_again_takes_the_same_token() {
+    let sandbox = Sandbox::start().await;
+    assert_eq!(init(&sandbox, json!({})).await, 204, "open and stays open");
+    assert_eq!(environment(&sandbox).await, json!({ "E2B_SANDBOX": "false" }));
+    assert_eq!(init(&sandbox, json!({ "accessToken": "tok-1", "skipRefresh": true })).await, 204);
+    assert_eq!(init(&sandbox, json!({ "accessToken": "tok-1" })).await, 204);
+    assert_eq!(init(&sandbox, json!({ "accessToken": "tok-2" })).await, 401);
+    assert_eq!(init(&sandbox, json!({})).await, 401);
+    let broken = sandbox.anonymous(Method::POST, "/init").body("{").send().await.expect("sent");
+    assert_eq!(broken.status(), 400);
+}
+
+#[tokio::test]
+async fn the_environment_is_replaced_unless_the_message_is_older() {
+    let sandbox = Sandbox::start().await;
+    let message = |variables: Value, time: &str| json!({ "envVars": variables, "timestamp": time });
+    init(&sandbox, message(json!({ "A": "1", "B": "2" }), "2026-01-01T00:00:02Z")).await;
+    assert_eq!(environment(&sandbox).await, json!({ "A": "1", "B": "2", "E2B_SANDBOX": "false" }));
+    let late = init(&sandbox, message(json!({ "A": "old" }), "2026-01-01T00:00:01Z")).await;
+    assert_eq!(late, 204);
+    assert_eq!(environment(&sandbox).await["A"], "1");
+    init(&sandbox, json!({ "envVars": { "E2B_SANDBOX": "mine" } })).await;
+    assert_eq!(environment(&sandbox).await, json!({ "E2B_SANDBOX": "mine" }));
+}
+
+#[rstest]
+#[case(Method::GET, "/envs")]
+#[case(Method::GET, "/metrics")]
+#[case(Method::POST, "/files/compose")]
+#[case(Method::POST, "/v1/storage/mounts")]
+#[case(Method::POST, "/v1/storage/unmounts")]
+#[case(Method::POST, "/process.Process/List")]
+#[case(Method::POST, "/filesystem.Filesystem/Stat")]
+#[tokio::test]
+async fn a_stored_token_is_required(#[case] method: Method, #[case] path: &str) {
+    let sandbox = Sandbox::start_with_token("tok-1").await;
+    for token in [None, Some("tok-2")] {
+        let mut request = sandbox.anonymous(method.clone(), path).header("Content-Type", "application/json");
+        if let Some(token) = token {
+            request = request.header("X-Access-Token", token);
+        }
+        let answer = request.body("{}").send().await.expect("sent");
+        assert_eq!(answer.status(), 401);
+        assert_eq!(body(answer).await["code"], 401);
+    }
+    let right = sandbox.request(method, path).header("Content-Type", "application/json").body("{}").send();
+    assert_ne!(right.await.expect("sent").status(), 401);
+}
+
+#[tokio::test]
+async fn metrics_are_numbers_and_not_cached() {
+    let sandbox = Sandbox::start().await;
+    let answer = sandbox.request(Method::GET, "/metrics").send().await.expect("sent");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let metrics = body(answer).await;
+    let names = metrics.as_object().expect("an object").keys().map(String::as_str).collect::<Vec<_>>();
+    let expected = [
+        "cpu_count",
+        "cpu_used_pct",
+        "disk_total",
+        "disk_used",
+        "mem_cache",
+        "mem_total",
+        "mem_total_mib",
+        "mem_used",
+        "mem_used_mib",
+        "ts",
+    ];
+    assert_eq!(names, expected);
+    assert!(metrics.as_object().expect("an object").values().all(Value::is_number), "{metrics}");
+    assert!(metrics["mem_total"].as_u64() > metrics["mem_used"].as_u64(), "{metrics}");
+    assert!(metrics["disk_total"].as_u64() > Some(0), "{metrics}");
+}
+
+#[tokio::test]
+async fn every_origin_is_welcome() {
+    let sandbox = Sandbox::start_with_token("tok-1").await;
+    let preflight = sandbox
+        .anonymous(Method::OPTIONS, "/process.Process/Start")
+        .header("Origin", "https://page.example")
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "authorization,x-access-token");
+    let answer = preflight.send().await.expect("sent");
+    assert_eq!(answer.status(), 204);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    assert_eq!(answer.headers()["access-control-allow-methods"], "POST");
+    assert_eq!(answer.headers()["access-control-allow-headers"], "authorization,x-access-token");
+    let refused = sandbox.anonymous(Method::GET, "/envs").send().await.expect("sent");
+    assert_eq!(refused.headers()["access-control-allow-origin"], "*", "errors, too");
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_say_so() {
+    let sandbox = Sandbox::start().await;
+    let unknown = sandbox.request(Method::GET, "/nothing").send().await.expect("sent");
+    assert_eq!(unknown.status(), 404);
+    assert_eq!(body(unknown).await["code"], 404);
+    let wrong = sandbox.request(Method::PUT, "/files").send().await.expect("sent");
+    assert_eq!(wrong.status(), 405);
+    assert_eq!(body(wrong).await["code"], 405);
+    assert_eq!(sandbox.refused("/process.Process/Nothing", json!({})).await, "unimplemented");
+}
