@@ -28,7 +28,7 @@ impl std::fmt::Debug for Sandbox {
             .debug_struct("Sandbox")
             .field("gateway", &self.gateway.as_str())
             .field("id", &self.id)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

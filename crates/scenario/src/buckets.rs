@@ -71,7 +71,8 @@ pub async fn create_bucket(store: &ObjectStore, bucket: &str, clock: SharedClock
     match answer.error {
         None if answer.status < 300 => Ok(()),
         error => {
-            let (code, message) = error.unwrap_or_else(|| (answer.status.to_string(), "no message".to_owned()));
+            let (code, message) =
+                error.unwrap_or_else(|| (answer.status.to_string(), "no message".to_owned()));
             Err(BucketError::Refused { operation: format!("create bucket {bucket}"), code, message })
         }
     }

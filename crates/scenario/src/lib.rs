@@ -20,6 +20,7 @@ mod programs;
 mod python;
 pub mod read;
 mod reference;
+mod reference_page;
 mod report;
 mod schema;
 
@@ -32,6 +33,7 @@ pub use engine::{
 };
 pub use explain::explain;
 pub use read::{Plan, Planned, Problem, Problems, load};
+pub use reference_page::reference_page;
 pub use report::{Progress, Style, render_failures, render_table};
 pub use schema::schema;
 

@@ -1,4 +1,5 @@
 //! The scenarios that are shipped are right.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may fail hard")]
 
 use std::path::Path;
 

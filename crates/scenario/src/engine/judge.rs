@@ -9,6 +9,9 @@ use super::failure::{Failure, closest, line, recent};
 use crate::matching::{CompiledPattern, Difference};
 use crate::model::{Count, Eventually, Holds, Order, Pattern};
 
+/// Whether an expectation holds; if not, why.
+pub(super) type Judgement = Result<(), Box<Failure>>;
+
 /// Waits for an entry, past ones included.
 pub(super) async fn eventually(
     journal: &Journal,
@@ -16,7 +19,7 @@ pub(super) async fn eventually(
     usual: Duration,
     part: &str,
     place: &str,
-) -> Result<(), Failure> {
+) -> Judgement {
     let pattern = CompiledPattern::new(&expectation.entry);
     let limit = expectation.within.map_or(usual, |within| within.0);
     let mut follower = journal.follow(0);
@@ -28,11 +31,11 @@ pub(super) async fn eventually(
     let mut failure = Failure::new(part, place, words);
     failure.closest = closest(journal, &pattern);
     failure.entries = recent(journal, &[]);
-    Err(failure)
+    Err(failure.into())
 }
 
 /// No entry may be like this.
-pub(super) fn never(journal: &Journal, pattern: &Pattern, part: &str, place: &str) -> Result<(), Failure> {
+pub(super) fn never(journal: &Journal, pattern: &Pattern, part: &str, place: &str) -> Judgement {
     let pattern = CompiledPattern::new(pattern);
     let entries = journal.entries();
     let Some(entry) = entries.iter().find(|entry| pattern.matches(entry)) else { return Ok(()) };
@@ -45,11 +48,11 @@ pub(super) fn never(journal: &Journal, pattern: &Pattern, part: &str, place: &st
     );
     let mut failure = Failure::new(part, place, words);
     failure.entries = recent(journal, &[name_of(&entry.subject)]);
-    Err(failure)
+    Err(failure.into())
 }
 
 /// Entries have to come this often.
-pub(super) fn count(journal: &Journal, expectation: &Count, part: &str, place: &str) -> Result<(), Failure> {
+pub(super) fn count(journal: &Journal, expectation: &Count, part: &str, place: &str) -> Judgement {
     let pattern = CompiledPattern::new(&expectation.entry);
     let entries = journal.entries();
     let found: Vec<_> = entries.iter().filter(|entry| pattern.matches(entry)).collect();
@@ -81,53 +84,45 @@ pub(super) fn count(journal: &Journal, expectation: &Count, part: &str, place: &
     if found.is_empty() {
         failure.closest = closest(journal, &pattern);
     }
-    Err(failure)
+    Err(failure.into())
 }
 
 /// Entries have to come one after the other.
-pub(super) fn order(journal: &Journal, expectation: &Order, part: &str, place: &str) -> Result<(), Failure> {
+pub(super) fn order(journal: &Journal, expectation: &Order, part: &str, place: &str) -> Judgement {
     let entries = journal.entries();
     let mut from = 0;
     let mut before = "the start".to_owned();
     for pattern in &expectation.entries {
         let pattern = CompiledPattern::new(pattern);
-        match entries[from..].iter().position(|entry| pattern.matches(entry)) {
-            Some(at) => {
-                from += at + 1;
-                before = pattern.describe();
-            }
-            None => {
-                let earlier = entries[..from].iter().rfind(|entry| pattern.matches(entry));
-                let words = match earlier {
-                    Some(entry) => format!(
-                        "{} must come after {before}, it came before: {}",
-                        pattern.describe(),
-                        line(entry, &entries[0])
-                    ),
-                    None => format!("{} must come after {before}, it never came", pattern.describe()),
-                };
-                let mut failure = Failure::new(part, place, words);
-                failure.closest = closest(journal, &pattern);
-                return Err(failure);
-            }
+        if let Some(at) = entries[from..].iter().position(|entry| pattern.matches(entry)) {
+            from += at + 1;
+            before = pattern.describe();
+            continue;
         }
+        let earlier = entries[..from].iter().rfind(|entry| pattern.matches(entry));
+        let words = match earlier {
+            Some(entry) => format!(
+                "{} must come after {before}, it came before: {}",
+                pattern.describe(),
+                line(entry, &entries[0])
+            ),
+            None => format!("{} must come after {before}, it never came", pattern.describe()),
+        };
+        let mut failure = Failure::new(part, place, words);
+        failure.closest = closest(journal, &pattern);
+        return Err(failure.into());
     }
     Ok(())
 }
 
 /// A state has to last: the last entry about the subject has it, and so has every one that comes meanwhile.
-pub(super) async fn holds(
-    journal: &Journal,
-    expectation: &Holds,
-    part: &str,
-    place: &str,
-) -> Result<(), Failure> {
+pub(super) async fn holds(journal: &Journal, expectation: &Holds, part: &str, place: &str) -> Judgement {
     let pattern = CompiledPattern::new(&expectation.entry);
     let broken = |words: String| {
         let mut failure = Failure::new(part, place, words);
         failure.closest = closest(journal, &pattern);
         failure.entries = recent(journal, &[]);
-        failure
+        Box::new(failure)
     };
     let entries = journal.entries();
     let state = entries.iter().rfind(|entry| pattern.is_about(entry));

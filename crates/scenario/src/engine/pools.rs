@@ -7,6 +7,7 @@ use journal::{Entry, Journal, source};
 use serde_json::Value;
 
 use super::failure::{Failure, line};
+use super::judge::Judgement;
 use crate::matching::Difference;
 use crate::model::PoolExpectation;
 
@@ -81,7 +82,7 @@ pub(super) async fn judge(
     limit: Duration,
     part: &str,
     place: &str,
-) -> Result<(), Failure> {
+) -> Judgement {
     let to = journal.len() as u64;
     let seen = history(&journal.entries(), expectation, from, to);
     let fail = |words: String| Failure { entries: seen.changes.clone(), ..Failure::new(part, place, words) };
@@ -90,14 +91,15 @@ pub(super) async fn judge(
             "the journal knows no sandbox of SandboxSet {}/{}, so nothing can be said of its pool",
             expectation.namespace, expectation.set
         );
-        return Err(fail(words));
+        return Err(fail(words).into());
     }
     if expectation.untouched == Some(true) && !seen.changes.is_empty() {
         return Err(fail(format!(
             "the pool of {} was touched {} times",
             expectation.set,
             seen.changes.len()
-        )));
+        ))
+        .into());
     }
     if let Some(wanted) = expectation.consumed.filter(|wanted| *wanted != seen.claimed.len() as u64) {
         let mut failure = fail(format!("the pool of {} lost the wrong number of sandboxes", expectation.set));
@@ -106,7 +108,7 @@ pub(super) async fn judge(
             expected: wanted.to_string(),
             actual: format!("{} {:?}", seen.claimed.len(), seen.claimed),
         });
-        return Err(failure);
+        return Err(failure.into());
     }
     if expectation.deleted == Some(true) {
         return await_deletions(journal, expectation, &seen.claimed, limit, &fail).await;
@@ -120,7 +122,7 @@ async fn await_deletions(
     claimed: &BTreeSet<String>,
     limit: Duration,
     fail: &dyn Fn(String) -> Failure,
-) -> Result<(), Failure> {
+) -> Judgement {
     let mut left = claimed.clone();
     let mut follower = journal.follow(0);
     let waiting = async {
@@ -140,5 +142,6 @@ async fn await_deletions(
     Err(fail(format!(
         "claimed sandboxes of {} were not deleted within the limit `eventually` of {limit:?}; left: {left:?}",
         expectation.set
-    )))
+    ))
+    .into())
 }

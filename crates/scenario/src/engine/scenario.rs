@@ -277,12 +277,12 @@ impl Record {
         for (index, expectation) in scenario.eventually.iter().enumerate() {
             let (part, place) = self.expectation(context, "eventually", index);
             let outcome = judge::eventually(journal, expectation, limit, &part, &place).await;
-            self.result.failures.extend(outcome.err());
+            self.result.failures.extend(outcome.err().map(|failure| *failure));
         }
         for (index, expectation) in scenario.pools.iter().enumerate() {
             let (part, place) = self.expectation(context, "pools", index);
             let outcome = pools::judge(journal, expectation, first, limit, &part, &place).await;
-            self.result.failures.extend(outcome.err());
+            self.result.failures.extend(outcome.err().map(|failure| *failure));
         }
     }
 
@@ -292,15 +292,21 @@ impl Record {
         let journal = context.journal();
         for (index, pattern) in scenario.never.iter().enumerate() {
             let (part, place) = self.expectation(context, "never", index);
-            self.result.failures.extend(judge::never(journal, pattern, &part, &place).err());
+            self.result
+                .failures
+                .extend(judge::never(journal, pattern, &part, &place).err().map(|failure| *failure));
         }
         for (index, expectation) in scenario.count.iter().enumerate() {
             let (part, place) = self.expectation(context, "count", index);
-            self.result.failures.extend(judge::count(journal, expectation, &part, &place).err());
+            self.result
+                .failures
+                .extend(judge::count(journal, expectation, &part, &place).err().map(|failure| *failure));
         }
         for (index, expectation) in scenario.order.iter().enumerate() {
             let (part, place) = self.expectation(context, "order", index);
-            self.result.failures.extend(judge::order(journal, expectation, &part, &place).err());
+            self.result
+                .failures
+                .extend(judge::order(journal, expectation, &part, &place).err().map(|failure| *failure));
         }
     }
 

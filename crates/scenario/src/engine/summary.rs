@@ -30,12 +30,9 @@ impl Summary {
     pub fn exit_status(&self) -> u8 {
         let any = |wanted: fn(&Verdict) -> bool| self.scenarios.iter().any(|result| wanted(&result.verdict));
         if any(|verdict| matches!(verdict, Verdict::Machine { .. })) {
-            3
-        } else if self.stopped || any(|verdict| matches!(verdict, Verdict::Failed | Verdict::Stopped)) {
-            1
-        } else {
-            0
+            return 3;
         }
+        u8::from(self.stopped || any(|verdict| matches!(verdict, Verdict::Failed | Verdict::Stopped)))
     }
 }
 

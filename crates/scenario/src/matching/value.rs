@@ -89,7 +89,7 @@ fn ask(name: &str, argument: &Value, actual: Option<&Value>, path: &str, found: 
             demand(wanted == absent, if wanted { "nothing".into() } else { "something".into() });
         }
         "exactly" => {
-            demand(actual.is_some_and(|actual| same(argument, actual)), format!("exactly {}", shown()))
+            demand(actual.is_some_and(|actual| same(argument, actual)), format!("exactly {}", shown()));
         }
         "contains" => {
             let parts = argument.as_array().map_or(std::slice::from_ref(argument), Vec::as_slice);
@@ -204,15 +204,15 @@ pub(crate) fn check_matchers(expected: &Value, path: &mut Vec<String>) -> Option
             let matchers = members.keys().filter(|key| MATCHERS.contains(&key.as_str())).count();
             for (key, argument) in members {
                 path.push(key.clone());
-                if matchers == members.len() {
-                    if let Some(words) = check_argument(key, argument) {
-                        return Some((path.clone(), words));
-                    }
+                if matchers == members.len()
+                    && let Some(words) = check_argument(key, argument)
+                {
+                    return Some((path.clone(), words));
                 }
-                if key != "exactly" {
-                    if let Some(found) = check_matchers(argument, path) {
-                        return Some(found);
-                    }
+                if key != "exactly"
+                    && let Some(found) = check_matchers(argument, path)
+                {
+                    return Some(found);
                 }
                 path.pop();
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
+use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time, written with units: `250ms`, `30s`, `1m30s`, `2h`.
@@ -31,13 +31,23 @@ impl fmt::Display for Period {
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let duration: SignedDuration = text.parse().map_err(|_| {
-            D::Error::custom(format!("`{text}` is no length of time; write it like 250ms, 30s or 1m30s"))
-        })?;
-        Duration::try_from(duration)
-            .map(Self)
-            .map_err(|_| D::Error::custom(format!("`{text}` is negative; a length of time is not")))
+        deserializer.deserialize_str(PeriodVisitor)
+    }
+}
+
+struct PeriodVisitor;
+
+impl Visitor<'_> for PeriodVisitor {
+    type Value = Period;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a length of time with its unit, like 250ms, 30s or 1m30s")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Period, E> {
+        let wrong = || E::invalid_value(Unexpected::Str(text), &self);
+        let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
+        Duration::try_from(duration).map(Period).map_err(|_| wrong())
     }
 }
 

@@ -264,11 +264,9 @@ fn arguments(step: &Step, path: &[Segment], root: &Path, sink: &mut Sink<'_>) {
 fn placeholders(scenario: &Scenario, objects: &[FixtureObject], sink: &mut Sink<'_>) {
     for name in scenario.placeholders.keys() {
         if !PLACEHOLDERS.contains(&name.as_str()) {
-            sink.add(
-                &["placeholders".into(), name.as_str().into()],
-                format!("unknown placeholder `{name}`"),
-                suggestion(name, PLACEHOLDERS.iter().copied()),
-            );
+            let place = sink.node.locate_key(&["placeholders".into()], name);
+            let help = suggestion(name, PLACEHOLDERS.iter().copied());
+            sink.add_at(place, format!("unknown placeholder `{name}`"), help);
         }
     }
     let needs_bucket = objects.iter().any(|object| object.object.to_string().contains("<OSS_BUCKET>"));

@@ -71,11 +71,11 @@ impl de::Error for DecodeError {
     }
 
     fn invalid_type(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("expected {expected}, this is {unexpected}"))
+        Self::new(format!("expected {}, this is {unexpected}", plain(&expected.to_string())))
     }
 
     fn invalid_value(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("expected {expected}, this is {unexpected}"))
+        Self::new(format!("expected {}, this is {unexpected}", plain(&expected.to_string())))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -88,6 +88,18 @@ impl de::Error for DecodeError {
 
     fn missing_field(field: &'static str) -> Self {
         Self::new(format!("field `{field}` is missing"))
+    }
+}
+
+/// What serde calls by the names of Rust, in words of the file.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u64" | "u32" | "u16" | "usize" => "a whole number",
+        "i64" | "i32" => "an integer",
+        "a string" => "a text",
+        other if other.starts_with("struct ") || other == "a map" => "a mapping",
+        "a sequence" => "a list",
+        other => other,
     }
 }
 

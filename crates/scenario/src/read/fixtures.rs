@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::node::Node;
 use super::problem::{Problem, Source};
+use super::yaml;
 use crate::model::Scenario;
 
 /// The placeholders of the product document, without their angle brackets.
@@ -50,8 +51,10 @@ pub(crate) fn read_objects(root: &Path, fixture: &str) -> Result<Vec<Value>, Str
     let path = root.join("fixtures").join(fixture);
     let text = std::fs::read_to_string(&path)
         .map_err(|error| format!("{} can't be read: {error}", path.display()))?;
-    let values: Vec<Value> = serde_saphyr::from_multiple(&text)
-        .map_err(|error| format!("{} is no YAML: {}", path.display(), error.without_snippet().render()))?;
+    let values: Vec<Value> = yaml::documents(&text).map_err(|error| {
+        let line = error.location().map(|location| format!(":{}", location.line())).unwrap_or_default();
+        format!("{}{line} is no YAML: {}", path.display(), yaml::words(&error))
+    })?;
     Ok(values.into_iter().filter(|value| !value.is_null()).collect())
 }
 

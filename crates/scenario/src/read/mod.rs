@@ -13,6 +13,7 @@ pub(crate) mod nearest;
 mod node;
 pub(crate) mod outcomes;
 mod problem;
+pub(crate) mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -104,7 +105,7 @@ fn read_file(path: &Path, scenarios: &mut Vec<Planned>, problems: &mut Vec<Probl
         Err(error) => return problems.push(Problem::of_file(path, format!("can't be read: {error}"))),
     };
     let source = Source::new(path, text);
-    let nodes = match serde_saphyr::from_multiple::<Node>(source.text()) {
+    let nodes = match yaml::documents::<Node>(source.text()) {
         Ok(nodes) => nodes,
         Err(error) => return problems.push(not_yaml(&source, &error)),
     };
@@ -128,18 +129,20 @@ fn read_file(path: &Path, scenarios: &mut Vec<Planned>, problems: &mut Vec<Probl
 
 fn not_yaml(source: &Source, error: &serde_saphyr::Error) -> Problem {
     let error = error.without_snippet();
-    let place = error.location().and_then(|location| {
-        let start = usize::try_from(location.span().byte_offset()?).ok()?;
-        Some(Place { start, length: 0 })
+    let place = error.location().map_or(Place::default(), |location| Place {
+        start: source.byte_at(location.line(), location.column()),
+        length: 0,
     });
-    let message = format!("this is no YAML: {}", error.render());
-    let message = message.lines().next().unwrap_or_default().to_owned();
-    Problem { place, ..Problem::new(source, Place::default(), message) }
+    Problem::new(source, place, format!("this is no YAML: {}", yaml::words(error)))
 }
 
 /// The nearest folder at or above the file's that has `fixtures/`; the file's own folder if none has.
 fn root_of(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let has_fixtures = |folder: &&Path| folder.join("fixtures").is_dir();
+    if let Some(root) = folder.ancestors().find(has_fixtures) {
+        return root.to_owned();
+    }
     let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    absolute.ancestors().find(|folder| folder.join("fixtures").is_dir()).unwrap_or(folder).to_owned()
+    absolute.ancestors().find(has_fixtures).unwrap_or(folder).to_owned()
 }

@@ -37,6 +37,17 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The byte at a line and a column, both from 1; the text's end where there is no such place.
+    pub(crate) fn byte_at(&self, line: u64, column: u64) -> usize {
+        let skipped = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+        let Some(text) = self.text().split_inclusive('\n').nth(skipped) else { return self.text().len() };
+        let start: usize = self.text().split_inclusive('\n').take(skipped).map(str::len).sum();
+        let characters = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
+        start + text.char_indices().nth(characters).map_or(text.trim_end().len(), |(byte, _)| byte)
+    }
+}
+
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}{message}", self.prefix())]

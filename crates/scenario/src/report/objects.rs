@@ -1,6 +1,7 @@
 //! The Kubernetes objects that were there at the end, as the journal's watch events tell.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use journal::{Entry, source};
@@ -23,7 +24,7 @@ pub(super) fn render(entries: &[Arc<Entry>]) -> Result<String, serde_saphyr::Ser
     }
     let mut text = String::new();
     for (subject, object) in objects {
-        text.push_str(&format!("---\n# {subject}\n"));
+        let _ = writeln!(text, "---\n# {subject}");
         text.push_str(&serde_saphyr::to_string(object)?);
     }
     Ok(text)

@@ -29,7 +29,7 @@ pub(super) async fn act(
             limit: None,
         };
         let listed = client.list(&query).await;
-        listed.map(|listed| with_status(200, "sandboxes", listed.iter().map(told).collect()))
+        listed.map(|listed| with_status(200, "sandboxes", listed.iter().map(told).collect::<Vec<_>>()))
     } else if let Some(timeout) = &step.timeout {
         let id = context.sandbox_id(&context.fill(&timeout.sandbox)?);
         client.set_timeout(&id, timeout.seconds).await.map(|reply| done(&reply))

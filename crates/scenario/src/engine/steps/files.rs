@@ -20,7 +20,7 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
     } else if let Some(read) = &step.read {
         let path = context.fill(&read.path)?;
         let content = reach(context, &read.sandbox)?.read(&path, read.user.as_deref()).await;
-        content.map(|bytes| with_status(200, "content", String::from_utf8_lossy(&bytes).into_owned().into()))
+        content.map(|bytes| with_status(200, "content", String::from_utf8_lossy(&bytes).into_owned()))
     } else if let Some(list) = &step.list {
         let path = context.fill(&list.path)?;
         let sandbox = reach(context, &list.sandbox)?;

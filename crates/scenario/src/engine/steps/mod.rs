@@ -9,12 +9,12 @@ mod storage;
 use std::time::Duration;
 
 use e2b_client::ClientError;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::context::{Context, StepError, chain};
 use super::failure::{Failure, recent};
-use super::judge;
+use super::judge::{self, Judgement};
 use crate::matching::{Difference, differences};
 use crate::model::Step;
 
@@ -50,7 +50,7 @@ const ABOUT_FAILURE: &[&str] = &["status", "code", "message", "exitCode", "error
 /// Carries out a step, again and again where it says `within`.
 pub(super) async fn carry_out(context: &Context<'_>, step: &Step, part: &str, place: &str) -> Carried {
     if let Some(asked) = journal_step(context, step, part, place).await {
-        return Carried { outcome: Value::Null, failure: asked.err() };
+        return Carried { outcome: Value::Null, failure: asked.err().map(|failure| *failure) };
     }
     let end = step.within.map(|within| (Instant::now() + within.0, within));
     loop {
@@ -66,23 +66,18 @@ pub(super) async fn carry_out(context: &Context<'_>, step: &Step, part: &str, pl
     }
 }
 
-async fn journal_step(
-    context: &Context<'_>,
-    step: &Step,
-    part: &str,
-    place: &str,
-) -> Option<Result<(), Failure>> {
+async fn journal_step(context: &Context<'_>, step: &Step, part: &str, place: &str) -> Option<Judgement> {
     let limits = context.planned.scenario.limits;
     if let Some(eventually) = &step.eventually {
         let mut filled = eventually.clone();
         if let Err(failure) = fill_pattern(context, &mut filled.entry, part, place) {
-            return Some(Err(*failure));
+            return Some(Err(failure));
         }
         return Some(judge::eventually(context.journal(), &filled, limits.eventually.0, part, place).await);
     }
     let mut filled = step.holds.clone()?;
     if let Err(failure) = fill_pattern(context, &mut filled.entry, part, place) {
-        return Some(Err(*failure));
+        return Some(Err(failure));
     }
     Some(judge::holds(context.journal(), &filled, part, place).await)
 }
@@ -92,7 +87,7 @@ fn fill_pattern(
     pattern: &mut crate::model::Pattern,
     part: &str,
     place: &str,
-) -> Result<(), Box<Failure>> {
+) -> Judgement {
     let fill = |text: &mut Option<String>| -> Result<(), StepError> {
         if let Some(text) = text {
             *text = context.fill(text)?;
@@ -111,16 +106,16 @@ fn fill_pattern(
 async fn once(context: &Context<'_>, step: &Step, part: &str, place: &str) -> (Value, Option<Failure>) {
     let expect = match step.expect.as_ref().map(|expect| context.fill_value(&expect.0)).transpose() {
         Ok(expect) => expect,
-        Err(error) => return (Value::Null, Some(failure(context, step, part, place, error.to_string()))),
+        Err(error) => return (Value::Null, Some(failure(context, step, part, place, &error.to_string()))),
     };
     match act(context, step, part).await {
-        Err(error) => (Value::Null, Some(failure(context, step, part, place, error.to_string()))),
+        Err(error) => (Value::Null, Some(failure(context, step, part, place, &error.to_string()))),
         Ok(outcome) => {
             let found = compare(expect.as_ref(), &outcome);
             let failed = (!found.is_empty()).then(|| {
                 let words =
                     outcome.trouble.clone().unwrap_or_else(|| "the outcome is not as expected".into());
-                Failure { differences: found, ..failure(context, step, part, place, words) }
+                Failure { differences: found, ..failure(context, step, part, place, &words) }
             });
             (context.conceal_value(outcome.value), failed)
         }
@@ -141,7 +136,7 @@ fn compare(expect: Option<&Value>, outcome: &Outcome) -> Vec<Difference> {
     found
 }
 
-fn failure(context: &Context<'_>, step: &Step, part: &str, place: &str, words: String) -> Failure {
+fn failure(context: &Context<'_>, step: &Step, part: &str, place: &str, words: &str) -> Failure {
     let about: Vec<String> = sandbox_of(step)
         .and_then(|name| context.sandbox(name).ok())
         .map(|made| vec![made.pod])
@@ -204,8 +199,9 @@ fn refused(error: &ClientError) -> Result<Outcome, StepError> {
 }
 
 /// Success with a status and one more member.
-fn with_status(status: u16, member: &str, value: Value) -> Outcome {
-    Outcome::success(json!({ "status": status, member: value }))
+fn with_status(status: u16, member: &str, value: impl Into<Value>) -> Outcome {
+    let members = [("status".to_owned(), status.into()), (member.to_owned(), value.into())];
+    Outcome::success(Value::Object(members.into_iter().collect()))
 }
 
 /// A step on one line.
@@ -223,8 +219,13 @@ pub(crate) fn title(step: &Step) -> String {
         words.push(text.to_owned());
     }
     for key in told {
-        words.extend(argument.get(key).and_then(Value::as_str).map(one_line));
+        let Some(text) = argument.get(key).and_then(Value::as_str) else { continue };
+        if action == "oss" {
+            words.push(key.to_owned());
+        }
+        words.push(one_line(text));
     }
+    words.retain(|word| !word.is_empty());
     if let Some(object) = argument.get("object") {
         let text =
             |key: &str| object.get(key).or_else(|| object.pointer(&format!("/metadata/{key}"))).cloned();
