@@ -1,4 +1,5 @@
 //! Extension keys and remaining metadata of a create request (`e2b-api.md` §6.1, `storage.md` §1.2).
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
 
 use std::collections::BTreeMap;
 

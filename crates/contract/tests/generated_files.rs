@@ -1,4 +1,5 @@
 //! Files in the repository that are generated from this crate. They fail when stale; `BLESS=1` writes them.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! From intent and PersistentVolume to the CSI request, row by row (`storage.md` §2).
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
 
 use base64::Engine as _;
 use contract::errors::{Code, Problem};
