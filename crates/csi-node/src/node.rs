@@ -185,7 +185,7 @@ fn same_volume(published: Option<&Published>, wanted: &VolumeIdentity, target: &
 }
 
 /// Whether a publication is for reading only: by its flag, or by its access mode.
-pub fn is_read_only(request: &NodePublishVolumeRequest) -> bool {
+pub(crate) fn is_read_only(request: &NodePublishVolumeRequest) -> bool {
     let mode = request.volume_capability.as_ref().and_then(|capability| capability.access_mode.as_ref());
     let reads = mode
         .is_some_and(|mode| matches!(mode.mode(), Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly));

@@ -210,71 +210,58 @@ impl Volume {
         range: Range<u64>,
         take: impl FnOnce(&[u8]),
     ) -> Outcome<()> {
-        let ino = handle.file.ino;
-        for last in [false, true] {
-            let reader = {
-                let _tree = self.tree.read().await;
-                let mut content = handle.file.content.lock().await;
-                content.check()?;
-                if let Writing::Stream(stream) = &content.writing {
-                    if let Some(bytes) = stream.read(range.clone()) {
-                        take(&bytes);
-                        return Ok(());
-                    }
-                    // Some of it has gone out: the object is made now and read back.
-                    self.save_content(ino, &mut content).await?;
-                }
-                if let Writing::Scratch(scratch) = &mut content.writing {
-                    let key = self.nodes().path(ino).map(|path| self.key(&path));
-                    let bytes = scratch.read(&self.bucket, key.as_deref(), range).await?;
-                    take(&bytes);
-                    return Ok(());
-                }
-                self.reader_for(handle)?
-            };
-            let mut slot = Some(take);
-            let read = reader
-                .read(range.clone(), |data| {
-                    if let Some(take) = slot.take() {
-                        take(data)
-                    }
-                })
-                .await;
-            let error = match read {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            handle.set_reader(None);
-            if last || !(error.is_not_found() || error.is_changed() || error.is_past_end()) {
-                let number = errno(&error);
-                return Err(if number.code() == Errno::ENOENT.code() { Errno::EIO } else { number });
+        let mut slot = Some(take);
+        let mut take = |data: &[u8]| {
+            if let Some(take) = slot.take() {
+                take(data);
             }
-            // Somebody else wrote another version; the file goes on with that one.
-            if let Some(node) = self.nodes().get_mut(ino) {
-                node.checked = None;
-                node.cached_pages.clear();
-            }
-            self.refresh(ino, Duration::ZERO).await.map_err(|_| Errno::EIO)?;
-            return Box::pin(self.read_again(handle, range, slot)).await;
+        };
+        let Some(reader) = self.read_own(handle, range.clone(), &mut take).await? else { return Ok(()) };
+        let Err(error) = reader.read(range.clone(), &mut take).await else { return Ok(()) };
+        handle.set_reader(None);
+        if !(error.is_not_found() || error.is_changed() || error.is_past_end()) {
+            return Err(errno(&error));
         }
-        Err(Errno::EIO)
+        // Somebody else wrote another version, or renamed it; the file goes on with what is there now.
+        let ino = handle.file.ino;
+        if let Some(node) = self.nodes().get_mut(ino) {
+            node.checked = None;
+            node.cached_pages.clear();
+        }
+        self.refresh(ino, Duration::ZERO).await.map_err(|_| Errno::EIO)?;
+        let Some(reader) = self.read_own(handle, range.clone(), &mut take).await? else { return Ok(()) };
+        reader.read(range, &mut take).await.map_err(|error| {
+            tracing::warn!(%error, "an object changes faster than it can be read");
+            Errno::EIO
+        })
     }
 
-    async fn read_again(
+    /// Gives the bytes of `range` to `take` if the content is being written here; else answers who reads them from
+    /// the store.
+    async fn read_own(
         &self,
         handle: &Handle,
         range: Range<u64>,
-        take: Option<impl FnOnce(&[u8])>,
-    ) -> Outcome<()> {
-        let take = take.ok_or(Errno::EIO)?;
-        let reader = {
-            let _tree = self.tree.read().await;
-            self.reader_for(handle)?
-        };
-        reader.read(range, take).await.map_err(|error| {
-            let _ = errno(&error);
-            Errno::EIO
-        })
+        take: impl FnOnce(&[u8]),
+    ) -> Outcome<Option<Arc<Reader>>> {
+        let ino = handle.file.ino;
+        let _tree = self.tree.read().await;
+        let mut content = handle.file.content.lock().await;
+        content.check()?;
+        if let Writing::Stream(stream) = &content.writing {
+            if let Some(bytes) = stream.read(range.clone()) {
+                take(&bytes);
+                return Ok(None);
+            }
+            // Some of it has gone out: the object is made now and read back.
+            self.save_content(ino, &mut content).await?;
+        }
+        if let Writing::Scratch(scratch) = &mut content.writing {
+            let key = self.nodes().path(ino).map(|path| self.key(&path));
+            take(&scratch.read(&self.bucket, key.as_deref(), range).await?);
+            return Ok(None);
+        }
+        self.reader_for(handle).map(Some)
     }
 
     fn reader_for(&self, handle: &Handle) -> Outcome<Arc<Reader>> {

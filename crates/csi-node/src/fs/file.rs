@@ -18,6 +18,10 @@ pub(super) struct File {
 
 /// Where the bytes of a file are, and whether the store has them.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own, and every combination occurs"
+)]
 pub(super) struct Content {
     /// How it is written.
     pub(super) writing: Writing,

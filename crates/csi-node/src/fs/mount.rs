@@ -181,6 +181,9 @@ fn serve(volume: Arc<Volume>, device: OwnedFd) -> io::Result<BackgroundSession> 
 }
 
 /// Unmounts `target`: in good order if nobody uses it, else by force, which also ends requests that hang.
+///
+/// # Errors
+/// When the kernel refuses.
 pub fn detach(target: &Path) -> Result<(), MountError> {
     let failed = |source| MountError::Unmount { target: target.to_owned(), source };
     match umount2(target, MntFlags::UMOUNT_NOFOLLOW) {

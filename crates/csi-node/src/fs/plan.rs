@@ -29,7 +29,7 @@ pub(super) fn plan(size: u64, base: u64, local: &Extents, part: u64) -> Vec<Piec
         let unchanged = end <= base && !local.overlaps(at..end);
         match pieces.last_mut() {
             Some(Piece::Copy(range)) if unchanged && end - range.start <= LONGEST_COPY.max(part) => {
-                range.end = end
+                range.end = end;
             }
             _ if unchanged => pieces.push(Piece::Copy(at..end)),
             _ => pieces.push(Piece::Send(at..end)),

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -38,6 +39,8 @@ pub(super) struct Source {
 pub(super) struct Reader {
     bucket: Bucket,
     source: Source,
+    /// Reads that need no waiting come from threads of the kernel's side, which are not the runtime's.
+    runtime: Handle,
     window: Mutex<Window>,
 }
 
@@ -79,9 +82,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Reader {
-    /// A reader of `source`.
+    /// A reader of `source`, which fetches on the present runtime.
     pub(super) fn new(bucket: Bucket, source: Source) -> Self {
-        Self { bucket, source, window: Mutex::new(Window { next_length: SHORTEST, ..Window::default() }) }
+        let window = Mutex::new(Window { next_length: SHORTEST, ..Window::default() });
+        Self { bucket, source, runtime: Handle::current(), window }
     }
 
     /// What is read.
@@ -203,7 +207,7 @@ impl Reader {
             task: Mutex::default(),
         });
         let (bucket, source, weak) = (self.bucket.clone(), self.source.clone(), Arc::downgrade(&ahead));
-        let task = tokio::spawn(async move {
+        let task = self.runtime.spawn(async move {
             let fetched = async {
                 let (_, mut body) = bucket.get(&source.key, range.clone(), Some(&source.etag)).await?;
                 let mut length = 0;

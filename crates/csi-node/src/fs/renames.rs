@@ -30,10 +30,7 @@ pub(super) struct Place<'a> {
 impl Volume {
     /// Gives what is at `from` the name `to`, whatever had that name before.
     pub(super) async fn rename(&self, from: Place<'_>, to: Place<'_>, replace: bool) -> Outcome<()> {
-        let ino = match self.nodes().child(from.parent, from.name) {
-            Some(ino) => ino,
-            None => return Err(Errno::ENOENT),
-        };
+        let Some(ino) = self.nodes().child(from.parent, from.name) else { return Err(Errno::ENOENT) };
         if !replace {
             match self.lookup(to.parent, to.name).await {
                 Ok(existing) => {

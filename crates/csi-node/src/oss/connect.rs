@@ -113,7 +113,7 @@ impl From<ConnectError> for Refusal {
 ///
 /// # Errors
 /// When the bucket doesn't exist, the AccessKey isn't good for it, or nothing answers within `limits`.
-pub async fn check(bucket: &Bucket, prefix: &str, limits: ConnectLimits) -> Result<(), ConnectError> {
+pub(super) async fn check(bucket: &Bucket, prefix: &str, limits: ConnectLimits) -> Result<(), ConnectError> {
     let begun = Instant::now();
     let mut heard = begun;
     let asking = bucket.with_limits(Limits { attempts: 1, ..bucket.limits() });

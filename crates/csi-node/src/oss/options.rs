@@ -171,7 +171,8 @@ impl FuseOption {
 }
 
 /// What the options amount to.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "these are the flags of the client's command line")]
 pub struct Settings {
     /// The endpoint, with its scheme.
     pub url: String,
@@ -209,22 +210,7 @@ impl Settings {
     /// # Errors
     /// The first option that is unknown, or whose value isn't what it takes.
     pub fn of(options: &[FuseOption]) -> Result<Self, OptionError> {
-        let mut settings = Self {
-            url: String::new(),
-            region: None,
-            read_only: false,
-            allow_other: false,
-            umask: None,
-            root_umask: None,
-            uid: None,
-            gid: None,
-            no_exec: false,
-            no_atime: false,
-            part_size: None,
-            parallel_parts: None,
-            attributes_live: None,
-            encryption: None,
-        };
+        let mut settings = Self::default();
         for option in options {
             settings.take(option)?;
         }
@@ -234,7 +220,7 @@ impl Settings {
     fn take(&mut self, option: &FuseOption) -> Result<(), OptionError> {
         let value = option.value.as_deref();
         match option.name.as_str() {
-            "url" => self.url = required("url", value, "an address")?.to_owned(),
+            "url" => required("url", value, "an address")?.clone_into(&mut self.url),
             "region" => self.region = Some(required("region", value, "a region")?.to_owned()),
             "ro" => self.read_only = true,
             "allow_other" => self.allow_other = true,

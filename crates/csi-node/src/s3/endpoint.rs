@@ -11,6 +11,9 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// Hosts of this suffix name their region: `oss-<region>[-internal].aliyuncs.com`.
 const OSS_SUFFIX: &str = ".aliyuncs.com";
 
+/// Names that resolve as they are, without a bucket in front.
+const LOCAL_SUFFIXES: [&str; 3] = [".svc", ".svc.cluster.local", ".localhost"];
+
 /// An address that can't be an endpoint.
 #[derive(Debug, Error)]
 pub enum EndpointError {
@@ -93,9 +96,7 @@ fn wants_path_style(authority: &Authority) -> bool {
     authority.port().is_some()
         || bare.parse::<IpAddr>().is_ok()
         || !host.contains('.')
-        || host.ends_with(".svc")
-        || host.ends_with(".svc.cluster.local")
-        || host.ends_with(".localhost")
+        || LOCAL_SUFFIXES.iter().any(|suffix| host.ends_with(suffix))
 }
 
 fn region_of(host: &str) -> String {

@@ -66,11 +66,11 @@ pub(super) fn authorization(credentials: &Credentials, subject: &Subject<'_>, he
     signed.sort();
     let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let mut canonical = format!("{}\n{}\n{}\n", subject.method, subject.path, subject.query);
-    for (name, value) in &signed {
-        canonical.push_str(&format!("{name}:{value}\n"));
+    for &(name, ref value) in &signed {
+        canonical.extend([name, ":", value.as_str(), "\n"]);
     }
     let hash = headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok()).unwrap_or(UNSIGNED);
-    canonical.push_str(&format!("\n{names}\n{hash}"));
+    canonical.extend(["\n", names.as_str(), "\n", hash]);
 
     let day = subject.time.strftime("%Y%m%d").to_string();
     let scope = format!("{day}/{}/s3/aws4_request", subject.region);
@@ -109,7 +109,7 @@ pub(super) fn escape(text: &str, keep_slash: bool) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                escaped.push(char::from(byte))
+                escaped.push(char::from(byte));
             }
             b'/' if keep_slash => escaped.push('/'),
             _ => {

@@ -1,5 +1,12 @@
 //! A csi-node process, an object store, and a mount namespace that goes with the test.
-#![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "test code: a failed expectation ends the test, and every test file uses its part"
+)]
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
