@@ -12,7 +12,8 @@ pub(crate) fn index(registry: &Registry, revision: u64) -> Value {
     let mut paths = Map::new();
     for (group, versions) in registry.groups() {
         for version in versions {
-            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+            let path =
+                if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
             let url = format!("/openapi/v3/{path}?hash={revision}");
             paths.insert(path, json!({"serverRelativeURL": url}));
         }
@@ -42,7 +43,7 @@ pub(crate) fn document(registry: &Registry, group: &str, version: &str) -> Optio
     }
     schemas.values_mut().for_each(wrap_references);
     Some(json!({
-        "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.34.0"},
+        "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.33.0"},
         "paths": paths, "components": {"schemas": schemas},
     }))
 }

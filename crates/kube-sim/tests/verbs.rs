@@ -1,4 +1,5 @@
 //! The verbs, as kube-rs uses them.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail tests")]
 
 mod common;
 

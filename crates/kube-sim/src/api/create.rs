@@ -26,7 +26,7 @@ pub(crate) fn create(state: &mut State, call: &mut Call, body: Value) -> ApiResu
     drop_status(call, &mut object);
     let mut object = call.resource.store(object);
     objects::admit_create(call, &mut object)?;
-    managed::track(None, &mut object, &Operation::update(call, ""))?;
+    managed::track(None, &mut object, &Operation::update(call, ""));
     insert(state, call, object)
 }
 

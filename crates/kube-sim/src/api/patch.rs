@@ -68,7 +68,7 @@ pub(crate) fn patch(
     check_identity(call, &name, &proposed)?;
     let operation = Operation::update(call, part.subresource());
     let proposed = call.resource.store(proposed);
-    Ok((commit(state, call, part, &current, proposed, Tracking::Update(&operation))?, false))
+    Ok((commit(state, call, part, &current, proposed, &Tracking::Update(&operation))?, false))
 }
 
 fn patched(call: &Call, name: &str, mut object: Value, patch: Value) -> ApiResult<Value> {
@@ -119,7 +119,7 @@ fn apply_configuration(
         }
         create::prepare_metadata(call, &mut applied)?;
         let mut object = call.resource.store(applied.clone());
-        apply::first(&mut object, &operation)?;
+        apply::first(&mut object, &operation);
         objects::admit_create(call, &mut object)?;
         return Ok((create::insert(state, call, object)?, true));
     };
@@ -130,5 +130,5 @@ fn apply_configuration(
         return Err(call.modified(&name));
     }
     let proposed = apply::apply(&current, applied, &operation, force)?;
-    Ok((commit(state, call, part, &current, proposed, Tracking::Done)?, false))
+    Ok((commit(state, call, part, &current, proposed, &Tracking::Done)?, false))
 }

@@ -70,7 +70,7 @@ pub(crate) fn write(
         ApiError::bad_request("the path of the replicas leads through a value that is no object")
     })?;
     let operation = Operation::update(call, "scale");
-    commit(state, call, Part::Main, &current, next, Tracking::Update(&operation))
+    commit(state, call, Part::Main, &current, next, &Tracking::Update(&operation))
 }
 
 fn set(object: &mut Value, path: &[String], value: Value) -> Option<()> {

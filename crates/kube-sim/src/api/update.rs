@@ -61,7 +61,7 @@ pub(crate) fn replace(state: &mut State, call: &mut Call, part: Part, body: Valu
     }
     let operation = Operation::update(call, part.subresource());
     let body = call.resource.store(body);
-    commit(state, call, part, &current, body, Tracking::Update(&operation))
+    commit(state, call, part, &current, body, &Tracking::Update(&operation))
 }
 
 /// How managed fields follow a write.
@@ -80,7 +80,7 @@ pub(crate) fn commit(
     part: Part,
     current: &Arc<Value>,
     proposed: Value,
-    tracking: Tracking<'_>,
+    tracking: &Tracking<'_>,
 ) -> ApiResult<Arc<Value>> {
     let name = call.name()?.to_owned();
     check_preconditions(call, &name, current, &proposed)?;
@@ -88,7 +88,7 @@ pub(crate) fn commit(
     keep_server_metadata(current, &mut next);
     objects::admit_update(call, part, current, &mut next)?;
     if let Tracking::Update(operation) = tracking {
-        managed::track(Some(current), &mut next, operation)?;
+        managed::track(Some(current), &mut next, operation);
     }
     if next == **current {
         return Ok(Arc::clone(current));

@@ -8,14 +8,17 @@ use super::set::Fields;
 use super::shape::Shape;
 use crate::error::{ApiError, ApiResult};
 
+/// The manager that `kubectl apply --server-side` writes as.
+const KUBECTL: &str = "kubectl";
+pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Records the ownership of a configuration that creates its object.
-pub(crate) fn first(object: &mut Value, operation: &Operation) -> ApiResult<()> {
+pub(crate) fn first(object: &mut Value, operation: &Operation) {
     let mut fields = Fields::of(object, &Shape::of(&operation.resource));
     fields.drop_unowned();
     let mut managers = Vec::new();
     own(&mut managers, operation, |owned| *owned = fields);
     set_managers(object, &managers);
-    Ok(())
 }
 
 /// The object after `applied` was applied to `live`: its fields set, those that the manager wanted before and wants
@@ -34,11 +37,17 @@ pub(crate) fn apply(
     let merged = merge(live, &applied, &shape);
     let mut changed = difference(live, &merged, &shape).changed;
     changed.drop_unowned();
-    let conflicts = conflicts(&managers, operation, &changed);
+    let mut refused = changed.clone();
+    if force {
+        refused = Fields::default();
+    } else if operation.manager == KUBECTL {
+        refused.subtract(&handed_over(live, &shape));
+    }
+    let conflicts = conflicts(&managers, operation, &refused);
     if !conflicts.is_empty() {
-        if !force {
-            return Err(refusal(&conflicts));
-        }
+        return Err(refusal(&conflicts));
+    }
+    if !changed.is_empty() {
         for manager in managers.iter_mut().filter(|manager| !manager.is(operation)) {
             manager.fields.subtract(&changed);
         }
@@ -48,6 +57,18 @@ pub(crate) fn apply(
     own(&mut managers, operation, |owned| *owned = wanted);
     set_managers(&mut merged, &managers);
     Ok(merged)
+}
+
+/// The fields that a client-side `kubectl apply` wrote and nobody changed since: its server-side successor may have
+/// them without a conflict.
+fn handed_over(live: &Value, shape: &Shape<'_>) -> Fields {
+    let last_applied = live["metadata"]["annotations"][LAST_APPLIED].as_str();
+    let Some(configuration) = last_applied.and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return Fields::default();
+    };
+    let mut fields = Fields::of(&configuration, shape);
+    fields.subtract(&difference(live, &merge(live, &configuration, shape), shape).changed);
+    fields
 }
 
 /// A configuration says nothing by `null`, and its managed fields are not its own to say.

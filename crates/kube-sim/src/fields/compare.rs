@@ -22,14 +22,16 @@ pub(crate) fn difference(old: &Value, new: &Value, shape: &Shape<'_>) -> Differe
     }
     match (old, new) {
         (Value::Object(before), Value::Object(after)) if !shape.is_atomic_map() && !after.is_empty() => {
-            let before = before.iter().map(|(name, value)| (format!("f:{name}"), value));
+            let before: Vec<_> = before.iter().map(|(name, value)| (format!("f:{name}"), value)).collect();
             let after: Vec<_> = after.iter().map(|(name, value)| (format!("f:{name}"), value)).collect();
             let place = |element: &str| shape.member(element.strip_prefix("f:").unwrap_or(element));
-            by_element(&mut found, before.collect(), &after, place, false);
+            by_element(&mut found, &before, &after, place, false);
         }
         (Value::Array(before), Value::Array(after)) if !after.is_empty() => {
             match (keyed(shape, before), keyed(shape, after)) {
-                (Some(before), Some(after)) => by_element(&mut found, before, &after, |_| shape.item(), true),
+                (Some(before), Some(after)) => {
+                    by_element(&mut found, &before, &after, |_| shape.item(), true);
+                }
                 _ => found.changed = Fields::leaf(),
             }
         }
@@ -44,7 +46,7 @@ pub(crate) fn difference(old: &Value, new: &Value, shape: &Shape<'_>) -> Differe
 
 fn by_element<'s>(
     found: &mut Difference,
-    before: Vec<(String, &Value)>,
+    before: &[(String, &Value)],
     after: &[(String, &Value)],
     place: impl Fn(&str) -> Shape<'s>,
     items: bool,
@@ -53,18 +55,17 @@ fn by_element<'s>(
         before.iter().map(|(element, value)| (element.as_str(), *value)).collect();
     for (element, value) in after {
         let shape = place(element);
-        let below = match old.get(element.as_str()) {
-            Some(old) => difference(old, value, &shape),
-            None => {
-                let mut changed = Fields::of(value, &shape);
-                changed.owned |= items;
-                Difference { changed, removed: Fields::default() }
-            }
+        let below = if let Some(old) = old.get(element.as_str()) {
+            difference(old, value, &shape)
+        } else {
+            let mut changed = Fields::of(value, &shape);
+            changed.owned |= items;
+            Difference { changed, removed: Fields::default() }
         };
         insert(&mut found.changed, element, below.changed);
         insert(&mut found.removed, element, below.removed);
     }
-    for (element, value) in &before {
+    for (element, value) in before {
         if !after.iter().any(|(other, _)| other == element) {
             let mut removed = Fields::of(value, &place(element));
             // The whole member is gone, with whatever anybody owned below it.

@@ -8,7 +8,6 @@ use super::compare::difference;
 use super::set::Fields;
 use super::shape::Shape;
 use crate::api::Call;
-use crate::error::ApiResult;
 use crate::kinds::ResourceType;
 use crate::state::seconds;
 
@@ -107,9 +106,9 @@ pub(crate) fn set_managers(object: &mut Value, managers: &[Manager]) {
 }
 
 /// Gives the fields that a write changed to its manager and takes them from all others.
-pub(crate) fn track(old: Option<&Value>, new: &mut Value, operation: &Operation) -> ApiResult<()> {
+pub(crate) fn track(old: Option<&Value>, new: &mut Value, operation: &Operation) {
     // A write that brings managed fields along edits them; one without keeps those that are there.
-    let given = new["metadata"]["managedFields"].as_array().filter(|entries| !entries.is_empty()).is_some();
+    let given = new["metadata"]["managedFields"].as_array().is_some_and(|entries| !entries.is_empty());
     let mut managers = if given { managers(new) } else { old.map(managers).unwrap_or_default() };
     let shape = Shape::of(&operation.resource);
     let mut found = difference(old.unwrap_or(&json!({})), new, &shape);
@@ -123,7 +122,6 @@ pub(crate) fn track(old: Option<&Value>, new: &mut Value, operation: &Operation)
     }
     own(&mut managers, operation, |fields| fields.union(&found.changed));
     set_managers(new, &managers);
-    Ok(())
 }
 
 /// Changes what the operation's manager owns; its time moves only when that made a difference.

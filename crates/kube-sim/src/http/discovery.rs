@@ -167,7 +167,7 @@ fn aggregated_resources(registry: &Registry, group: &str, version: &str) -> Vec<
 /// `/version`: the level of the API that is followed.
 pub(crate) fn version() -> Value {
     json!({
-        "major": "1", "minor": "34", "gitVersion": "v1.34.0+mountlab", "gitCommit": "", "gitTreeState": "clean",
+        "major": "1", "minor": "33", "gitVersion": "v1.33.0+mountlab", "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     })

@@ -3,6 +3,7 @@
 pub(crate) mod discovery;
 pub(crate) mod negotiate;
 pub(crate) mod path;
+mod protobuf;
 pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod resource;
@@ -10,9 +11,9 @@ pub(crate) mod show;
 pub(crate) mod watch;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{ApiError, ApiResult};
 use crate::openapi;
@@ -43,6 +44,7 @@ fn discover(server: &Server, request: &Parts, target: &Target) -> Option<Reply> 
     let registry = server.registry();
     let aggregated = negotiate::wants_aggregated_discovery(&request.headers);
     Some(match target {
+        Target::OpenApiV2 => openapi_v2(request),
         Target::Health => reply::text("ok"),
         Target::Version => reply::json(200, &discovery::version()),
         Target::CoreVersions | Target::Groups if aggregated => reply::json_as(
@@ -62,13 +64,27 @@ fn discover(server: &Server, request: &Parts, target: &Target) -> Option<Reply> 
     })
 }
 
+/// OpenAPI v2 is served empty: clients that know version 3 look here only for kinds that are not there either.
+fn openapi_v2(request: &Parts) -> Reply {
+    const ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    // What is asked for is no valid media type; this is what API servers answer it with.
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    let accept = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains(ASKED) {
+        // A protobuf message without any field is an empty body.
+        return reply::whole(200, PROTOBUF, Vec::new());
+    }
+    let info = json!({"title": "Kubernetes", "version": "v1.33.0"});
+    reply::json(200, &json!({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}))
+}
+
 /// The object in a request's body, whether written as JSON or as YAML.
 pub(crate) fn read_body(request: &Parts, body: &Bytes) -> ApiResult<Value> {
     let content_type =
         request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let yaml = content_type.contains("yaml");
     if content_type.contains("protobuf") {
-        return Err(ApiError::unsupported_media_type(content_type));
+        return protobuf::read(body).map_err(|why| ApiError::new(415, "UnsupportedMediaType", why));
     }
     match serde_json::from_slice(body) {
         Ok(value) => Ok(value),

@@ -24,6 +24,8 @@ pub(crate) enum Target {
     Group(String),
     /// `/api/v1` or `/apis/GROUP/VERSION`
     Resources(String, String),
+    /// `/openapi/v2`
+    OpenApiV2,
     /// `/openapi/v3`
     OpenApiIndex,
     /// `/openapi/v3/…`
@@ -42,6 +44,7 @@ pub(crate) fn parse(path: &str) -> Option<Target> {
         ["apis", group] => Target::Group((*group).to_owned()),
         ["api", version] => Target::Resources(String::new(), (*version).to_owned()),
         ["apis", group, version] => Target::Resources((*group).to_owned(), (*version).to_owned()),
+        ["openapi", "v2"] => Target::OpenApiV2,
         ["openapi", "v3"] => Target::OpenApiIndex,
         ["openapi", "v3", "api", version] => Target::OpenApi(String::new(), (*version).to_owned()),
         ["openapi", "v3", "apis", group, version] => {

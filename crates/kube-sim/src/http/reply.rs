@@ -19,7 +19,7 @@ pub(crate) type Reply = Response<ReplyBody>;
 
 const JSON: &str = "application/json";
 
-fn whole(status: u16, content_type: &str, body: Vec<u8>) -> Reply {
+pub(crate) fn whole(status: u16, content_type: &str, body: Vec<u8>) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(content_type) = HeaderValue::from_str(content_type) {

@@ -25,6 +25,15 @@ impl Owned {
     }
 }
 
+/// Definitions that may hold any value, although their types say "object".
+const ANYTHING: [&str; 5] = [
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension",
+];
+
 fn generator() -> SchemaGenerator {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -41,6 +50,11 @@ fn make(kind: impl Fn(&mut SchemaGenerator) -> Generated) -> Owned {
     // Descriptions are for `kubectl explain`, which has its own copy.
     drop_descriptions(&mut root);
     definitions.values_mut().for_each(drop_descriptions);
+    for name in ANYTHING {
+        if let Some(definition) = definitions.get_mut(name) {
+            *definition = Value::Object(Map::new());
+        }
+    }
     Owned { root, definitions }
 }
 
@@ -60,7 +74,7 @@ fn drop_descriptions(schema: &mut Value) {
         for (name, member) in members {
             match (name.as_str(), member) {
                 ("properties", Value::Object(properties)) => {
-                    properties.values_mut().for_each(drop_descriptions)
+                    properties.values_mut().for_each(drop_descriptions);
                 }
                 ("items" | "additionalProperties", member) => drop_descriptions(member),
                 _ => {}
@@ -85,7 +99,7 @@ pub(crate) fn of_builtin(builtin: &'static Builtin) -> Schema<'static> {
 /// The schema of `metadata`, which custom kinds have too.
 pub(crate) fn metadata_schema() -> Schema<'static> {
     static METADATA: OnceLock<Owned> = OnceLock::new();
-    METADATA.get_or_init(|| make(|generator| generator.subschema_for::<ObjectMeta>())).schema()
+    METADATA.get_or_init(|| make(SchemaGenerator::subschema_for::<ObjectMeta>)).schema()
 }
 
 /// The name of the component that describes `metadata`.

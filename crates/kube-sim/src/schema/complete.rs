@@ -20,7 +20,9 @@ pub(crate) fn drop_nulls(value: &mut Value, schema: Schema<'_>) {
         }
         Value::Array(items) => {
             if let Some(schema) = schema.items() {
-                items.iter_mut().for_each(|item| drop_nulls(item, schema));
+                for item in items {
+                    drop_nulls(item, schema);
+                }
             }
         }
         _ => {}
@@ -46,7 +48,9 @@ pub(crate) fn complete(value: &mut Value, schema: Schema<'_>) {
         }
         Value::Array(items) => {
             if let Some(schema) = schema.items() {
-                items.iter_mut().for_each(|item| complete(item, schema));
+                for item in items {
+                    complete(item, schema);
+                }
             }
         }
         _ => {}

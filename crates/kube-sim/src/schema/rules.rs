@@ -195,13 +195,13 @@ fn to_cel(value: &Value, schema: Option<Schema<'_>>) -> cel::Value {
 }
 
 fn to_cel_text(text: &str, format: Option<&str>) -> cel::Value {
+    static CONVERSIONS: OnceLock<Rules> = OnceLock::new();
     let plain = cel::Value::String(Arc::new(text.to_owned()));
     let function = match format {
         Some("date-time") => "timestamp(self)",
         Some("duration") => "duration(self)",
         _ => return plain,
     };
-    static CONVERSIONS: OnceLock<Rules> = OnceLock::new();
     CONVERSIONS.get_or_init(Rules::default).evaluate(function, plain.clone(), None).unwrap_or(plain)
 }
 

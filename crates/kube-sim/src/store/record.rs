@@ -4,8 +4,7 @@ use journal::{Journal, secrecy, source};
 use serde_json::Value;
 
 use super::{Address, Change};
-
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+use crate::fields::apply::LAST_APPLIED;
 
 pub(super) fn record(journal: &Journal, change: &Change) {
     let kind = change.object["kind"].as_str().unwrap_or("Unknown");

@@ -41,7 +41,9 @@ pub(super) fn printer(resource: &ResourceType) -> Printer {
         ("" | "events.k8s.io", "events") => EVENTS,
         ("coordination.k8s.io", "leases") => Printer {
             heads: &[("Name", false), ("Holder", false), ("Age", false)],
-            cells: |object, now| vec![name(object), object["spec"]["holderIdentity"].clone(), age(object, now)],
+            cells: |object, now| {
+                vec![name(object), object["spec"]["holderIdentity"].clone(), age(object, now)]
+            },
         },
         ("apps" | "batch", _) => workloads::printer(&resource.plural),
         _ => Printer {
@@ -176,7 +178,8 @@ const SERVICES: Printer = Printer {
     cells: |object, now| {
         let spec = &object["spec"];
         let ports = spec["ports"].as_array().into_iter().flatten();
-        let ports = ports.map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP")));
+        let ports =
+            ports.map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP")));
         let ports = ports.collect::<Vec<_>>().join(",");
         vec![
             name(object),
@@ -205,8 +208,9 @@ const NODES: Printer = Printer {
     cells: |object, now| {
         let status = &object["status"];
         let conditions = status["conditions"].as_array().into_iter().flatten();
-        let ready = conditions.filter(|condition| condition["type"] == "Ready").map(|condition| &condition["status"]);
-        let mut state = match ready.last().and_then(Value::as_str) {
+        let mut ready =
+            conditions.filter(|condition| condition["type"] == "Ready").map(|condition| &condition["status"]);
+        let mut state = match ready.next_back().and_then(Value::as_str) {
             Some("True") => "Ready".to_owned(),
             Some(_) => "NotReady".to_owned(),
             None => "Unknown".to_owned(),
@@ -218,7 +222,8 @@ const NODES: Printer = Printer {
         let roles = labels.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"));
         let roles = roles.collect::<Vec<_>>().join(",");
         let addresses = status["addresses"].as_array().into_iter().flatten();
-        let address = addresses.filter(|address| address["type"] == "InternalIP").map(|address| &address["address"]);
+        let mut address =
+            addresses.filter(|address| address["type"] == "InternalIP").map(|address| &address["address"]);
         let info = &status["nodeInfo"];
         vec![
             name(object),
@@ -226,7 +231,7 @@ const NODES: Printer = Printer {
             or_none(&roles.into()),
             age(object, now),
             info["kubeletVersion"].clone(),
-            address.last().map_or_else(|| "<none>".into(), Clone::clone),
+            address.next_back().map_or_else(|| "<none>".into(), Clone::clone),
             info["osImage"].clone(),
             info["kernelVersion"].clone(),
             info["containerRuntimeVersion"].clone(),

@@ -52,9 +52,7 @@ pub(crate) fn table(
 }
 
 fn columns(resource: &ResourceType) -> Vec<Value> {
-    let definition = |name: &str, kind: &str, format: &str, description: &str, priority: i64| {
-        json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority})
-    };
+    let definition = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority});
     let Some(custom) = resource.custom() else {
         let heads = builtin::printer(resource).heads.iter();
         return heads

@@ -98,7 +98,8 @@ fn summarize(pod: &Value) -> Summary {
     let status = &pod["status"];
     let phase = text(&status["phase"]);
     let given = text(&status["reason"]);
-    let sidecars = items(&pod["spec"]["initContainers"]).iter().filter(|one| one["restartPolicy"] == "Always").count();
+    let sidecars =
+        items(&pod["spec"]["initContainers"]).iter().filter(|one| one["restartPolicy"] == "Always").count();
     let mut summary = Summary {
         total: items(&pod["spec"]["containers"]).len() + sidecars,
         status: if given.is_empty() { phase.to_owned() } else { given.to_owned() },
@@ -120,7 +121,8 @@ fn look_at_init_containers(pod: &Value, summary: &mut Summary) -> bool {
     let all = items(&pod["spec"]["initContainers"]).len();
     for (index, container) in items(&pod["status"]["initContainerStatuses"]).iter().enumerate() {
         summary.restarted.add(container);
-        let (terminated, waiting) = (&container["state"]["terminated"], text(&container["state"]["waiting"]["reason"]));
+        let (terminated, waiting) =
+            (&container["state"]["terminated"], text(&container["state"]["waiting"]["reason"]));
         if terminated["exitCode"] == 0 {
             continue;
         }
@@ -203,7 +205,10 @@ mod tests {
         {"name": "main", "state": {"terminated": {"exitCode": 137, "signal": 9}}}]}), "0/2", "Signal:9")]
     fn a_pods_line_tells_how_it_is(#[case] status: Value, #[case] ready: &str, #[case] expected: &str) {
         let summary = summarize(&pod(&status));
-        assert_eq!((format!("{}/{}", summary.ready, summary.total).as_str(), summary.status.as_str()), (ready, expected));
+        assert_eq!(
+            (format!("{}/{}", summary.ready, summary.total).as_str(), summary.status.as_str()),
+            (ready, expected)
+        );
     }
 
     #[test]

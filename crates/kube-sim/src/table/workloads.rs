@@ -20,7 +20,13 @@ pub(super) fn labels(labels: &Value) -> Value {
 pub(super) fn printer(plural: &str) -> Printer {
     match plural {
         "deployments" => Printer {
-            heads: &[("Name", false), ("Ready", false), ("Up-to-date", false), ("Available", false), ("Age", false)],
+            heads: &[
+                ("Name", false),
+                ("Ready", false),
+                ("Up-to-date", false),
+                ("Available", false),
+                ("Age", false),
+            ],
             cells: |object, now| {
                 let (spec, status) = (&object["spec"], &object["status"]);
                 let ready = format!("{}/{}", number(&status["readyReplicas"]), number(&spec["replicas"]));
@@ -29,7 +35,13 @@ pub(super) fn printer(plural: &str) -> Printer {
             },
         },
         "replicasets" => Printer {
-            heads: &[("Name", false), ("Desired", false), ("Current", false), ("Ready", false), ("Age", false)],
+            heads: &[
+                ("Name", false),
+                ("Desired", false),
+                ("Current", false),
+                ("Ready", false),
+                ("Age", false),
+            ],
             cells: |object, now| {
                 let (spec, status) = (&object["spec"], &object["status"]);
                 let counts = [&spec["replicas"], &status["replicas"], &status["readyReplicas"]].map(number);

@@ -10,26 +10,32 @@ use kube_sim::{KubeSim, Options};
 use serde_json::{Value, json};
 
 /// Nothing in these tests takes longer, unless it is broken.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-pub fn server() -> KubeSim {
+pub(crate) fn server() -> KubeSim {
     KubeSim::new(Options { clock: SystemClock::shared(), journal: None })
 }
 
-pub fn client() -> Client {
+pub(crate) fn client() -> Client {
     server().client("default")
 }
 
-pub fn object(value: Value) -> DynamicObject {
+pub(crate) fn object(value: Value) -> DynamicObject {
     serde_json::from_value(value).expect("an object")
 }
 
-pub fn api(client: &Client, group: &str, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+pub(crate) fn api(
+    client: &Client,
+    group: &str,
+    version: &str,
+    kind: &str,
+    plural: &str,
+) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk(group, version, kind);
     Api::default_namespaced_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
 }
 
-pub fn pod(name: &str) -> k8s_openapi::api::core::v1::Pod {
+pub(crate) fn pod(name: &str) -> k8s_openapi::api::core::v1::Pod {
     serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"containers": [{"name": "main", "image": "busybox:1"}]},
@@ -38,7 +44,7 @@ pub fn pod(name: &str) -> k8s_openapi::api::core::v1::Pod {
 }
 
 /// The status that an API error carries.
-pub fn refusal<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> Box<kube::core::Status> {
+pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> Box<kube::core::Status> {
     match result.expect_err("the server refuses this") {
         kube::Error::Api(status) => status,
         other => panic!("not an answer of the API: {other}"),
