@@ -64,7 +64,8 @@ pub(super) async fn make_bridge(
 }
 
 /// Makes a pair of which one end is a port of the bridge and the other the pod's interface, made right in the pod's
-/// namespace: moving it there afterwards would take the kernel many milliseconds.
+/// namespace: moving it there afterwards would take the kernel many milliseconds. The pod's end can't be brought up
+/// before both are there.
 pub(super) async fn make_pair(
     handle: &Handle,
     name: &str,
@@ -74,7 +75,6 @@ pub(super) async fn make_pair(
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(POD_INTERFACE.to_owned())
         .setns_by_fd(pod.as_raw_fd())
-        .up()
         .build();
     let message = LinkVeth::new(name, POD_INTERFACE)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
@@ -91,7 +91,7 @@ pub(super) async fn configure_pod(
     prefix: u8,
 ) -> Result<(), NetworkError> {
     up(handle, "lo").await?;
-    let index = index(handle, POD_INTERFACE).await?;
+    let index = up(handle, POD_INTERFACE).await?;
     let added = handle.address().add(index, IpAddr::V4(address), prefix).execute().await;
     added.during(|| format!("giving a pod the address {address}"))
 }

@@ -35,7 +35,6 @@ use kube::ResourceExt as _;
 use kube::{Api, Client};
 
 pub(crate) use board::Board;
-pub(crate) use volumes::detach_all;
 pub(crate) use worker::{Update, run};
 
 use board::Role;
