@@ -38,24 +38,27 @@ const INSIDE: &str = "CSI_NODE_TEST_INSIDE";
 /// Runs `body` in namespaces of its own, by starting this test again below `unshare`: whatever it mounts and starts
 /// goes with it. `name` is the test's full name.
 pub fn in_namespaces<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
+    if let Some(marker) = std::env::var_os(INSIDE) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.expect("a runtime").block_on(body());
+        std::fs::write(marker, name).expect("the end is told");
         return;
     }
     assert!(
         nix::unistd::geteuid().is_root() && Path::new("/dev/fuse").exists(),
         "this test mounts FUSE file systems: it needs root and /dev/fuse"
     );
+    let marker = tempfile::NamedTempFile::new().expect("a file");
     let status = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .arg(std::env::current_exe().expect("this program"))
         .args(["--exact", name, "--nocapture", "--test-threads", "1", "--include-ignored"])
-        .env(INSIDE, "1")
+        .env(INSIDE, marker.path())
         .stdin(Stdio::null())
         .status()
         .expect("unshare starts");
     assert!(status.success(), "{name} failed in its namespaces: {status}");
+    assert_eq!(std::fs::read_to_string(marker.path()).expect("read"), name, "no such test ran: {name}");
 }
 
 /// An object store with one bucket and one key.
