@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-fn sandbox(json: Value) -> Sandbox {
+fn sandbox(json: &Value) -> Sandbox {
     let mut whole =
         json!({"apiVersion": "agents.kruise.io/v1alpha1", "kind": "Sandbox", "metadata": {}, "spec": {}});
     for (key, value) in json.as_object().expect("an object") {
@@ -23,7 +23,7 @@ fn sandbox(json: Value) -> Sandbox {
 }
 
 fn template(label: &str, image: &str, init_image: &str, command: &str) -> Sandbox {
-    sandbox(json!({"spec": {"template": {
+    sandbox(&json!({"spec": {"template": {
         "metadata": {"labels": {"l": label}, "annotations": {"a": label}},
         "spec": {
             "containers": [{"name": "main", "image": image, "command": [command], "resources": {"limits": {"cpu": image}}}],
@@ -63,8 +63,8 @@ fn hashes_are_stable_and_written_in_the_safe_alphabet() {
 
 #[test]
 fn a_reference_is_hashed_as_a_reference_and_a_set_by_the_content() {
-    let one = sandbox(json!({"spec": {"templateRef": {"name": "one"}}}));
-    let two = sandbox(json!({"spec": {"templateRef": {"name": "two"}}}));
+    let one = sandbox(&json!({"spec": {"templateRef": {"name": "one"}}}));
+    let two = sandbox(&json!({"spec": {"templateRef": {"name": "two"}}}));
     assert_ne!(hash::update_revision(&one), hash::update_revision(&two));
     let set = SandboxSetSpec::default();
     assert_ne!(
@@ -84,7 +84,7 @@ fn at(offset: i64) -> String {
     (now() + SignedDuration::from_secs(offset)).to_string()
 }
 
-fn state(owned: bool, spec: Value, phase: &str, ready: Option<&str>) -> SandboxState {
+fn state(owned: bool, spec: &Value, phase: &str, ready: Option<&str>) -> SandboxState {
     let mut metadata = json!({"name": "s"});
     if owned {
         metadata["ownerReferences"] =
@@ -97,7 +97,7 @@ fn state(owned: bool, spec: Value, phase: &str, ready: Option<&str>) -> SandboxS
     if !phase.is_empty() {
         status["phase"] = json!(phase);
     }
-    derive(&sandbox(json!({"metadata": metadata, "spec": spec, "status": status})), now())
+    derive(&sandbox(&json!({"metadata": metadata, "spec": spec, "status": status})), now())
 }
 
 #[rstest]
@@ -123,19 +123,19 @@ fn derived_states(
     #[case] ready: Option<&str>,
     #[case] expected: SandboxState,
 ) {
-    assert_eq!(state(owned, spec, phase, ready), expected);
+    assert_eq!(state(owned, &spec, phase, ready), expected);
 }
 
 #[test]
 fn a_sandbox_that_is_being_deleted_is_dead() {
     let metadata = json!({"name": "s", "deletionTimestamp": at(0)});
-    let gone = sandbox(json!({"metadata": metadata, "status": {"phase": "Running"}}));
+    let gone = sandbox(&json!({"metadata": metadata, "status": {"phase": "Running"}}));
     assert_eq!(derive(&gone, now()), SandboxState::Dead);
 }
 
 #[test]
 fn an_unknown_phase_is_kept_as_it_is() {
-    let odd = sandbox(json!({"status": {"phase": "Dreaming"}}));
+    let odd = sandbox(&json!({"status": {"phase": "Dreaming"}}));
     let phase = odd.status.expect("a status").phase;
     assert_eq!(phase, SandboxPhase::Other("Dreaming".to_owned()));
     assert_eq!(json!(phase), json!("Dreaming"));

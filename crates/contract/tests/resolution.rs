@@ -418,7 +418,7 @@ proptest! {
     fn a_merged_path_stays_inside_its_base(base in "/[a-z./]{0,12}", sub_path in "[a-z./\u{0}]{0,16}") {
         if let Ok(merged) = merge_sub_path(&base, &sub_path) {
             let stem = base.trim_end_matches('/');
-            let inside = merged == stem || merged.starts_with(&format!("{}/", stem));
+            let inside = merged == stem || merged.starts_with(&format!("{stem}/"));
             prop_assert!(inside);
             prop_assert!(!merged.split('/').any(|component| component == ".."));
             prop_assert!(!merged.contains('\0'));

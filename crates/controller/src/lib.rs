@@ -92,7 +92,7 @@ pub async fn run(options: ControllerOptions) -> Result<(), Error> {
     let world = Arc::new(world::World::new(Arc::clone(&queue)));
     let context = Arc::new(api::Context::new(&options, Arc::clone(&world)));
     tokio::select! {
-        ended = world::watch_all(&options, &world) => Err(ended),
-        never = dispatch::work(context, queue) => match never {},
+        ended = Box::pin(world::watch_all(&options, &world)) => Err(ended),
+        never = Box::pin(dispatch::work(context, queue)) => match never {},
     }
 }

@@ -1,4 +1,4 @@
-//! SandboxSets on the API server of this process.
+//! Pools on the API server of this process.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
 
 mod support;

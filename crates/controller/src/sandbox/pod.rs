@@ -62,7 +62,8 @@ pub fn build(
 
 fn owner(sandbox: &Sandbox) -> OwnerReference {
     // every object read from the API has a name and a UID
-    sandbox.controller_owner_ref(&()).unwrap_or_default()
+    let reference = sandbox.controller_owner_ref(&()).unwrap_or_default();
+    OwnerReference { block_owner_deletion: Some(true), ..reference }
 }
 
 /// The claims of the Sandbox: named after template and Sandbox, owned by it.

@@ -150,13 +150,11 @@ impl Lab {
             }
             panic!("the watch ended");
         };
-        match tokio::time::timeout(LIMIT, wait).await {
-            Ok(found) => found,
-            Err(_) => {
-                let last: Vec<_> = objects.values().map(|object| json!(object).to_string()).collect();
-                panic!("not within {LIMIT:?}: {what}; last state:\n{}", last.join("\n"));
-            }
-        }
+        let found = tokio::time::timeout(LIMIT, wait).await;
+        found.unwrap_or_else(|_| {
+            let last: Vec<_> = objects.values().map(|object| json!(object).to_string()).collect();
+            panic!("not within {LIMIT:?}: {what}; last state:\n{}", last.join("\n"));
+        })
     }
 
     /// Waits for an event of that reason; returns its message.
