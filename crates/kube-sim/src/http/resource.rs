@@ -61,7 +61,7 @@ pub(crate) async fn answer(
 }
 
 fn shown(presenter: &Presenter, status: u16, object: &Value) -> Reply {
-    reply::json(status, &presenter.object(object, true))
+    reply::json(status, &*presenter.object(object, true))
 }
 
 /// A request for an object or a collection as a whole.

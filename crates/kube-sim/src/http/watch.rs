@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::unfold;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -100,9 +101,17 @@ pub(crate) fn start(
     Ok(unfold(watch, |mut watch| async move { watch.next().await.map(|line| (line, watch)) }))
 }
 
+#[derive(Serialize)]
+struct Event<'e> {
+    #[serde(rename = "type")]
+    kind: &'e str,
+    object: &'e Value,
+}
+
 fn line(kind: &str, object: &Value) -> Bytes {
-    let mut line = json!({"type": kind, "object": object}).to_string();
-    line.push('\n');
+    // A JSON value with text keys can always be written.
+    let mut line = serde_json::to_vec(&Event { kind, object }).unwrap_or_default();
+    line.push(b'\n');
     line.into()
 }
 
@@ -162,7 +171,7 @@ impl Watch {
             json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
         let shown = match self.presenter.form {
             super::negotiate::Form::Object => bookmark,
-            _ => self.presenter.object(&bookmark, false),
+            _ => self.presenter.object(&bookmark, false).into_owned(),
         };
         self.ready.push_back(line("BOOKMARK", &shown));
     }

@@ -6,6 +6,8 @@ mod json_path;
 mod pods;
 mod workloads;
 
+use std::borrow::Borrow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -23,7 +25,7 @@ pub(super) struct Printer {
 /// The table of some objects. `include` says what a row carries besides its cells.
 pub(crate) fn table(
     resource: &ResourceType,
-    objects: &[Value],
+    objects: &[impl Borrow<Value>],
     metadata: &Value,
     include: &str,
     now: Timestamp,
@@ -32,6 +34,7 @@ pub(crate) fn table(
     let rows: Vec<Value> = objects
         .iter()
         .map(|object| {
+            let object = object.borrow();
             let mut row = json!({"cells": cells(resource, object, now)});
             match include {
                 "Object" => row["object"] = object.clone(),
