@@ -11,7 +11,7 @@ const COMPONENTS: [(&str, Main); 5] = [
     ("shim", node_sim::shim::main),
     ("agent-runtime", agent_runtime::main),
     ("csi-node", csi_node::main),
-    ("manager", manager::main),
+    ("controller", controller::main),
     ("lab-init", lab_embedded::init_main),
 ];
 

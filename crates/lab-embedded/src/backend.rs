@@ -84,6 +84,8 @@ impl EmbeddedLab {
     async fn up(backend: &Embedded, options: UpOptions) -> Result<Self, LabError> {
         let journal = Journal::new(backend.clock.clone());
         journal.record(source::LAB, "phase", &options.name, json!({"phase": "start", "seed": options.seed}));
+        std::fs::create_dir_all(&options.directory)
+            .map_err(io_error(&format!("make {}", options.directory.display())))?;
         let sockets = Sockets::open()?;
         let addresses = sockets.addresses;
         let (outside, inside) = UnixStream::pair().map_err(io_error("open the lab's control channel"))?;

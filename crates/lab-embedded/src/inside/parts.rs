@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::serve::ListenerExt as _;
 use clock::{SharedClock, SimulatedClock};
 use contract::names::SYSTEM_NAMESPACE;
 use contract::resolve::DriverList;
@@ -94,11 +95,11 @@ impl Parts {
 
         let api = KubeSim::new(kube_sim::Options { clock: shared.clone(), journal: Some(journal.clone()) });
         install(&api.client("default")).await?;
-        api.serve_https(listeners.kubernetes);
+        serve_api(&api, listeners.kubernetes, reports.clone());
         phases.passed("API server");
 
         let node = start_node(&api, &shared, &journal, &state).await?;
-        api.set_pod_logs(Arc::new(logs::NodeLogs::new(node.clone())));
+        api.set_pod_logs(Arc::new(logs::NodeLogs::new(node.clone(), shared.clone())));
         phases.passed("node");
 
         let object_store = OssSim::new(OssOptions {
@@ -113,12 +114,14 @@ impl Parts {
         object_store.serve(inside);
         phases.passed("object store");
 
-        start_controller(&api, &shared, reports);
-        let manager = start_manager(&api, &shared, &journal, &credentials, listeners.e2b)?;
+        start_controller(&api, &shared, reports.clone());
+        let manager = start_manager(&api, &shared, &journal, &credentials, listeners.e2b, reports)?;
         phases.passed("controller and manager");
 
+        let server = format!("https://{}", hello.listeners.kubernetes);
+        let kubeconfig = api.kubeconfig(&server).map_err(failed("API server's certificate"))?;
         let up = Up {
-            kubeconfig: api.kubeconfig(&format!("https://{}", hello.listeners.kubernetes)),
+            kubeconfig,
             e2b_key: credentials.e2b_key,
             object_store_inside,
             region: REGION.to_owned(),
@@ -137,6 +140,16 @@ fn make_state(state: &Path) -> std::io::Result<PathBuf> {
         fs::create_dir_all(state.join(folder))?;
     }
     Ok(state.to_path_buf())
+}
+
+/// Serves the API to whoever is outside, until the lab ends.
+fn serve_api(api: &KubeSim, listener: TcpListener, reports: mpsc::UnboundedSender<Report>) {
+    let api = api.clone();
+    tokio::spawn(async move {
+        if let Err(error) = api.serve_https(listener).await {
+            send(&reports, Report::Failed { part: "API server".to_owned(), reason: crate::chain(&error) });
+        }
+    });
 }
 
 /// What an installer would apply: the system namespace and the CRDs.
@@ -189,6 +202,7 @@ fn start_manager(
     journal: &Journal,
     credentials: &Credentials,
     listener: TcpListener,
+    reports: mpsc::UnboundedSender<Report>,
 ) -> Result<manager::Background, Failed> {
     let manager = Manager::new(ManagerOptions {
         journal: Some(journal.clone()),
@@ -197,6 +211,17 @@ fn start_manager(
     })
     .map_err(failed("manager"))?;
     let background = manager.start();
-    tokio::spawn(manager.serve(listener));
+    // Answers are small and awaited one by one: they must not wait for company.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
+    let router = manager.router();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            send(&reports, Report::Failed { part: "manager".to_owned(), reason: crate::chain(&error) });
+        }
+    });
     Ok(background)
 }
