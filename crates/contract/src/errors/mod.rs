@@ -2,7 +2,7 @@
 //!
 //! A [`Problem`] is a code, a sentence for the user and the object it is about. It never contains a secret value:
 //! whoever builds one names keys, paths and objects only (`storage.md` §10). `docs/errors.md` is generated from the
-//! table by [`document`].
+//! table by [`document()`].
 
 mod code;
 mod document;

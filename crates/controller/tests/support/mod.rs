@@ -20,7 +20,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use kube_sim::{KubeSim, Options};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Limit of every wait in these tests.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -29,6 +29,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Lab {
     pub(crate) clock: SimulatedClock,
     pub(crate) client: Client,
+    pub(crate) sim: KubeSim,
     tasks: JoinSet<()>,
 }
 
@@ -46,7 +47,7 @@ impl Lab {
                 .await
                 .expect("the definition is accepted");
         }
-        Self { clock, client, tasks: JoinSet::new() }
+        Self { clock, client, sim, tasks: JoinSet::new() }
     }
 
     /// With controller and kubelet.
@@ -57,7 +58,8 @@ impl Lab {
         lab
     }
 
-    pub(crate) fn start_controller(&mut self) {
+    /// Starts a controller; the handle ends it.
+    pub(crate) fn start_controller(&mut self) -> AbortHandle {
         let options = ControllerOptions {
             client: self.client.clone(),
             clock: Arc::new(self.clock.clone()),
@@ -67,7 +69,7 @@ impl Lab {
         self.tasks.spawn(async move {
             let stopped = controller::run(options).await;
             panic!("the controller stopped: {stopped:?}");
-        });
+        })
     }
 
     /// Makes every pod Running and Ready as soon as it is there, and lets deleted ones go.
