@@ -34,7 +34,7 @@ pub use engine::{
 pub use explain::explain;
 pub use read::{Plan, Planned, Problem, Problems, load};
 pub use reference_page::reference_page;
-pub use report::{Progress, Style, render_failures, render_table};
+pub use report::{Style, render_failures, render_table};
 pub use schema::schema;
 
 /// Reads and checks scenario files without running anything; says how many scenarios they hold.

@@ -112,11 +112,14 @@ pub(crate) fn recent(journal: &Journal, about: &[String]) -> Vec<String> {
 }
 
 fn mentions(entry: &Entry, about: &[String]) -> bool {
-    about.iter().any(|name| {
-        entry.subject.contains(name.as_str())
-            || (entry.source != source::KUBERNETES && entry.body.to_string().contains(name.as_str()))
-            || entry.body.pointer("/involvedObject/name").is_some_and(|there| there == name)
-    })
+    // The agents in a sandbox name mount paths rather than the sandbox they are in.
+    let from_inside = matches!(entry.source.as_str(), source::CSI | source::FAULT | source::MOUNTS);
+    from_inside
+        || about.iter().any(|name| {
+            entry.subject.contains(name.as_str())
+                || (entry.source != source::KUBERNETES && entry.body.to_string().contains(name.as_str()))
+                || entry.body.pointer("/involvedObject/name").is_some_and(|there| there == name)
+        })
 }
 
 fn tells_of_trouble(entry: &Entry) -> bool {

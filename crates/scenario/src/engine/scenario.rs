@@ -91,10 +91,10 @@ impl Run<'_> {
             }
         }
         record.settle();
-        record.result.entries = lab.journal().len();
         let verdict =
             json!({"verdict": record.result.verdict.word(), "failures": record.result.failures.len()});
         lab.journal().record(source::SCENARIO, "verdict", &record.result.name, verdict);
+        record.result.entries = lab.journal().len();
         if let Err(error) = report::write_scenario(&record.result, lab.journal()) {
             record.result.failures.push(record.failure("report", &StepError::of(&error)));
             record.settle();

@@ -4,7 +4,6 @@
 mod html;
 mod junit;
 mod objects;
-mod progress;
 mod table;
 
 use std::fs;
@@ -14,7 +13,6 @@ use std::path::{Path, PathBuf};
 use clock::SharedClock;
 use journal::{Entry, Journal};
 
-pub use progress::Progress;
 pub use table::{Style, render_failures, render_table};
 
 use crate::engine::{RunError, ScenarioResult, Summary};
