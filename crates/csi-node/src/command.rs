@@ -11,7 +11,7 @@ use clock::SystemClock;
 use contract::names::drivers;
 
 use crate::driver::Driver;
-use crate::oss::{ConnectLimits, OssDriver, OssDriverOptions};
+use crate::oss::{ConnectLimits, FuseOption, OssDriver, OssDriverOptions};
 use crate::s3::Limits;
 use crate::{serve, wait};
 
@@ -57,6 +57,9 @@ struct Serve {
     /// Limit of one mount, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     mount_limit: u64,
+    /// Options of every OSS mount whose volume says nothing else, separated by commas.
+    #[arg(long, value_name = "OPTIONS", default_value = "")]
+    oss_defaults: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,6 +131,7 @@ fn oss_driver(options: &Serve) -> Arc<dyn Driver> {
         scratch_directory: options.scratch_dir.clone(),
         connect: ConnectLimits { total, ..ConnectLimits::default() },
         requests: Limits::default(),
+        default_options: FuseOption::parse_defaults(&options.oss_defaults),
     }))
 }
 

@@ -61,8 +61,15 @@ impl Volume {
             Kind::Directory => return Err(Errno::EISDIR),
             Kind::Link => return Err(Errno::ELOOP),
         }
+        if self.nodes().get(ino).is_none_or(|node| node.removed && node.file.is_none()) {
+            // The name went away after it was looked up: the kernel looks it up again.
+            return Err(Errno::ESTALE);
+        }
         if !mode.truncate {
-            self.refresh(ino, OPEN_TRUSTS).await?;
+            // Where it is gone the kernel is to look again, and then to make it if it was asked to.
+            self.refresh(ino, OPEN_TRUSTS)
+                .await
+                .map_err(|error| if error.code() == Errno::ENOENT.code() { Errno::ESTALE } else { error })?;
         }
         let file = self.attach(ino).await?;
         let handle =

@@ -37,6 +37,8 @@ pub struct OssDriverOptions {
     pub connect: ConnectLimits,
     /// Limits of every later request.
     pub requests: Limits,
+    /// Options of every mount for which the volume says nothing else, such as `uid` and `gid`.
+    pub default_options: Vec<FuseOption>,
 }
 
 /// Mounts OSS volumes with the AccessKey of the request.
@@ -148,6 +150,7 @@ impl Preparation for Prepared {
     async fn mount(self: Box<Self>, target: &Path) -> Result<Box<dyn Mounted>, Refusal> {
         let volume = OssVolume::check(&self.attributes, &self.fs_type, self.read_only)?;
         let options = FuseOption::assemble(&volume, &self.mount_flags, self.read_only);
+        let options = FuseOption::with_defaults(&self.options.default_options, options);
         let settings = Settings::of(&options)
             .map_err(|error| Refusal::internal(self.credentials.conceal(&error.to_string())))?;
         let bucket = self.bucket(&volume, &settings)?;

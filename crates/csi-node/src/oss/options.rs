@@ -133,6 +133,17 @@ impl FuseOption {
         Ok(options)
     }
 
+    /// Reads a list with commas, as it stands on a command line.
+    pub fn parse_defaults(text: &str) -> Vec<Self> {
+        Self::parse_list(text).collect()
+    }
+
+    /// `options` behind those of `defaults` that they don't set themselves.
+    pub fn with_defaults(defaults: &[Self], options: Vec<Self>) -> Vec<Self> {
+        let unset = |default: &&Self| !options.iter().any(|option| option.name == default.name);
+        defaults.iter().filter(unset).cloned().chain(options.iter().cloned()).collect()
+    }
+
     /// All options of a mount, the driver's own first: `otherOpts`, then `mount_flags` of the PV; an option of the
     /// user's replaces the driver's of the same name. `ro` of a read-only volume stays, whatever the user says.
     pub fn assemble(volume: &OssVolume, mount_flags: &[String], read_only: bool) -> Vec<Self> {
@@ -320,6 +331,14 @@ mod tests {
             })
             .collect::<Vec<_>>()
             .join(" ")
+    }
+
+    #[test]
+    fn what_the_volume_says_wins_over_the_agents_defaults() {
+        let defaults = FuseOption::parse_defaults("uid=1000,gid=1000");
+        let options = FuseOption::assemble(&volume("-o uid=7"), &[], false);
+        let settings = Settings::of(&FuseOption::with_defaults(&defaults, options)).expect("settings");
+        assert_eq!((settings.uid, settings.gid), (Some(7), Some(1000)));
     }
 
     #[rstest]

@@ -98,12 +98,12 @@ fn check_path(path: &str) -> Result<(), AttributeError> {
 
 /// `url` with a scheme: http for internal endpoints, else https.
 fn with_scheme(url: &str, bucket: &str) -> Result<String, AttributeError> {
-    let url = url.trim_end_matches('/');
     let (scheme, host) = match url.split_once("://") {
         Some((scheme, host)) => (scheme.to_ascii_lowercase(), host),
-        None if url.ends_with(INTERNAL_SUFFIX) => ("http".to_owned(), url),
+        None if url.trim_end_matches('/').ends_with(INTERNAL_SUFFIX) => ("http".to_owned(), url),
         None => ("https".to_owned(), url),
     };
+    let host = host.trim_end_matches('/');
     if host.is_empty() {
         return Err(AttributeError::UrlOrBucketEmpty("url"));
     }
@@ -169,7 +169,7 @@ mod tests {
 
     #[rstest]
     #[case::no_url(&[("url", " ")], AttributeError::UrlOrBucketEmpty("url"))]
-    #[case::bare_scheme(&[("url", "https://")], AttributeError::Url("https:".into()))]
+    #[case::bare_scheme(&[("url", "https://")], AttributeError::UrlOrBucketEmpty("url"))]
     #[case::no_bucket(&[("bucket", "")], AttributeError::UrlOrBucketEmpty("bucket"))]
     #[case::domain(&[("url", "https://data.oss-cn-a.aliyuncs.com")],
         AttributeError::BucketDomain { url: "https://data.oss-cn-a.aliyuncs.com".into(), bucket: "data".into() })]
