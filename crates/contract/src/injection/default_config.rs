@@ -70,6 +70,10 @@ fn agent_runtime() -> Value {
     })
 }
 
+/// What an OSS mount shows as owner unless the volume says otherwise: the SDKs' default user, because a user who has
+/// just mounted a volume can write to it (`kubernetes.md` R50). ossfs itself would show root.
+const OSS_DEFAULTS: &str = "uid=1000,gid=1000";
+
 fn csi() -> Value {
     let sockets_mount = json!({"name": SOCKETS_VOLUME, "mountPath": SOCKET_DIRECTORY});
     let mount_root = |propagation: &str| json!({"name": MOUNT_ROOT_VOLUME, "mountPath": MOUNT_ROOT, "mountPropagation": propagation});
@@ -82,7 +86,9 @@ fn csi() -> Value {
             "name": CSI_SIDECAR,
             "image": CSI_AGENT_IMAGE,
             "imagePullPolicy": "IfNotPresent",
-            "command": ["mountlab", "csi-node", "serve", "--socket-dir", SOCKET_DIRECTORY],
+            "command": [
+                "mountlab", "csi-node", "serve", "--socket-dir", SOCKET_DIRECTORY, "--oss-defaults", OSS_DEFAULTS,
+            ],
             "restartPolicy": "Always",
             "securityContext": {"privileged": true},
             "env": [pod_uid()],
