@@ -48,6 +48,9 @@ pub(crate) fn recognise(uri: &Uri, headers: &HeaderMap) -> Result<Destination, B
         return destination;
     }
     if let Some(id) = text(headers, ID_HEADER).filter(|id| !id.is_empty()) {
+        if is_connect_call(path, headers, id) {
+            return Ok(control_plane(path, false));
+        }
         let port = text(headers, PORT_HEADER).map_or(Ok(DEFAULT_PORT), parse_port)?;
         return Ok(sandbox(id, port, path_and_query(uri, path)));
     }
@@ -60,6 +63,14 @@ pub(crate) fn recognise(uri: &Uri, headers: &HeaderMap) -> Result<Destination, B
 /// The host that a request names, with its port; HTTP/2 requests carry it in the URI.
 pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     text(headers, header::HOST.as_str()).or_else(|| uri.authority().map(http::uri::Authority::as_str))
+}
+
+/// Whether this is the control plane's connect, although a sandbox is named in a header too: the Python SDK 2.20.0
+/// sends both together. No program in a sandbox is called under that path with the caller's API key.
+fn is_connect_call(path: &str, headers: &HeaderMap, id: &str) -> bool {
+    let path = path.strip_prefix("/v2").unwrap_or(path).trim_end_matches('/');
+    let named = path.strip_prefix("/sandboxes/").and_then(|rest| rest.strip_suffix("/connect"));
+    named == Some(id) && headers.contains_key("x-api-key")
 }
 
 fn private_protocol(uri: &Uri) -> Option<Result<Destination, BadPort>> {
@@ -155,6 +166,8 @@ mod tests {
     #[case("/x", &[("host", "127.0.0.1:3000")], api("/x", false))]
     #[case("/x", &[("host", "49983-.sbx")], api("/x", false))]
     #[case("/x", &[("e2b-sandbox-id", "")], api("/x", false))]
+    #[case("/sandboxes/a--b/connect", &[("e2b-sandbox-id", "a--b"), ("x-api-key", "k")], api("/sandboxes/a--b/connect", false))]
+    #[case("/v2/sandboxes/a--b/connect", &[("e2b-sandbox-id", "a--b"), ("x-api-key", "k")], api("/v2/sandboxes/a--b/connect", false))]
     fn for_the_control_plane(
         #[case] uri: &str,
         #[case] pairs: &[(&str, &str)],
@@ -168,6 +181,8 @@ mod tests {
     #[case("/kruise/a--b/8080/x/?q=1", &[], "a--b", 8080, "/x/?q=1")]
     #[case("/kruise/a--b/80/x", &[("e2b-sandbox-id", "other")], "a--b", 80, "/x")]
     #[case("/files?path=%2Fx", &[("e2b-sandbox-id", "a--b")], "a--b", 49983, "/files?path=%2Fx")]
+    #[case("/sandboxes/a--b/connect", &[("e2b-sandbox-id", "a--b")], "a--b", 49983, "/sandboxes/a--b/connect")]
+    #[case("/sandboxes/x/connect", &[("e2b-sandbox-id", "a--b"), ("x-api-key", "k")], "a--b", 49983, "/sandboxes/x/connect")]
     #[case("/execute", &[("e2b-sandbox-id", "a--b"), ("e2b-sandbox-port", "49999")], "a--b", 49999, "/execute")]
     #[case("/y", &[("host", "3000-a--b.sbx.localhost:80")], "a--b", 3000, "/y")]
     #[case("/y", &[("host", "3000-a--b.sbx"), ("e2b-sandbox-id", "c--d")], "c--d", 49983, "/y")]

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 /// How a mount is answered.
 #[derive(Clone, Debug)]
-pub enum Mount {
+pub(crate) enum Mount {
     Succeeds,
     /// 200 with `success: false` and this message.
     Fails(String),
@@ -32,7 +32,7 @@ pub enum Mount {
 
 /// One request that arrived.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub path: String,
     pub token: Option<String>,
     pub body: Value,
@@ -48,7 +48,7 @@ struct Script {
 }
 
 #[derive(Clone)]
-pub struct Envd {
+pub(crate) struct Envd {
     pub ip: String,
     pub port: u16,
     script: Arc<Mutex<Script>>,
@@ -57,7 +57,7 @@ pub struct Envd {
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Envd {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed) + 1;
         let ip = format!("127.0.{}.{}", number / 250 + 1, number % 250 + 1);
         let listener = TcpListener::bind((ip.as_str(), 0)).await.expect("a port on a loopback address");
@@ -69,22 +69,22 @@ impl Envd {
     }
 
     /// Where the manager finds it.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}:{}", self.ip, self.port)
     }
 
-    pub fn answers_init(self, statuses: &[u16]) -> Self {
+    pub(crate) fn answers_init(self, statuses: &[u16]) -> Self {
         self.script.lock().expect("no panic").inits.extend(statuses);
         self
     }
 
-    pub fn answers_mounts(self, mounts: &[Mount]) -> Self {
+    pub(crate) fn answers_mounts(self, mounts: &[Mount]) -> Self {
         self.script.lock().expect("no panic").mounts.extend(mounts.iter().cloned());
         self
     }
 
     /// The requests for `path` so far.
-    pub fn seen(&self, path: &str) -> Vec<Seen> {
+    pub(crate) fn seen(&self, path: &str) -> Vec<Seen> {
         let script = self.script.lock().expect("no panic");
         script.seen.iter().filter(|seen| seen.path == path).cloned().collect()
     }

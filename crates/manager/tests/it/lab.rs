@@ -26,17 +26,17 @@ use tokio::net::TcpListener;
 use crate::envd::Envd;
 
 /// Longest wait for anything in these tests.
-pub const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// The operator's key.
-pub const KEY: &str = "admin-key-for-tests";
+pub(crate) const KEY: &str = "admin-key-for-tests";
 /// The pool that most tests use.
-pub const POOL: &str = "code-interpreter";
+pub(crate) const POOL: &str = "code-interpreter";
 /// Values of the Secret that must show up nowhere.
-pub const AK_ID: &str = "LTAI-sentinel-id-0001";
+pub(crate) const AK_ID: &str = "LTAI-sentinel-id-0001";
 /// The other one.
-pub const AK_SECRET: &str = "sentinel-secret-value-0002";
+pub(crate) const AK_SECRET: &str = "sentinel-secret-value-0002";
 
-pub struct Lab {
+pub(crate) struct Lab {
     pub sim: KubeSim,
     pub client: Client,
     pub clock: SimulatedClock,
@@ -47,11 +47,11 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut ManagerOptions)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut ManagerOptions)) -> Self {
         let clock = SimulatedClock::default();
         let journal = Journal::new(Arc::new(clock.clone()));
         let options = kube_sim::Options { clock: Arc::new(clock.clone()), journal: None };
@@ -59,7 +59,7 @@ impl Lab {
     }
 
     /// A manager on an API server that is there already.
-    pub async fn on(
+    pub(crate) async fn on(
         sim: KubeSim,
         clock: SimulatedClock,
         journal: Journal,
@@ -69,7 +69,7 @@ impl Lab {
         install_definitions(&client).await;
         ensure_namespace(&client, "sandbox-system").await;
         let mut options = ManagerOptions::new(client.clone(), Arc::new(clock.clone()));
-        options.admin_key = KEY.to_owned();
+        KEY.clone_into(&mut options.admin_key);
         options.journal = Some(journal.clone());
         change(&mut options);
         let manager = Manager::new(options).expect("settings that work");
@@ -84,7 +84,7 @@ impl Lab {
     }
 
     /// A pool with one ready sandbox for each runtime given.
-    pub async fn pool(&self, name: &str, envds: &[&Envd]) -> SandboxSet {
+    pub(crate) async fn pool(&self, name: &str, envds: &[&Envd]) -> SandboxSet {
         let set = self.set(name, &["csi", "agent-runtime"]).await;
         for (index, envd) in envds.iter().enumerate() {
             self.member(&set, &format!("{name}-{index}"), envd).await;
@@ -94,7 +94,7 @@ impl Lab {
         set
     }
 
-    pub async fn set(&self, name: &str, runtimes: &[&str]) -> SandboxSet {
+    pub(crate) async fn set(&self, name: &str, runtimes: &[&str]) -> SandboxSet {
         let spec = SandboxSetSpec {
             replicas: 1,
             runtimes: Some(runtimes.iter().map(|name| RuntimeConfig::named(name)).collect()),
@@ -116,7 +116,7 @@ impl Lab {
     }
 
     /// One ready, unclaimed sandbox of the pool with that runtime in its pod.
-    pub async fn member(&self, set: &SandboxSet, name: &str, envd: &Envd) -> Sandbox {
+    pub(crate) async fn member(&self, set: &SandboxSet, name: &str, envd: &Envd) -> Sandbox {
         let pool = set.name_any();
         let mut sandbox = Sandbox::new(
             name,
@@ -137,7 +137,7 @@ impl Lab {
     }
 
     /// What the controller does once the pod is ready.
-    pub async fn make_ready(&self, name: &str, envd: &Envd) -> Sandbox {
+    pub(crate) async fn make_ready(&self, name: &str, envd: &Envd) -> Sandbox {
         let sandboxes = self.sandboxes();
         let address =
             Patch::Merge(json!({"metadata": {"annotations": {annotations::RUNTIME_URL: envd.url()}}}));
@@ -152,22 +152,21 @@ impl Lab {
         };
         conditions::set(&mut status.conditions, types::READY, true, "PodReady", "", Timestamp::UNIX_EPOCH);
         let patch = Patch::Merge(json!({"status": status}));
-        let sandbox = sandboxes.patch_status(name, &PatchParams::default(), &patch).await.expect("status");
-        sandbox
+        sandboxes.patch_status(name, &PatchParams::default(), &patch).await.expect("status")
     }
 
     /// How many sandboxes of a pool the manager could hand out now.
-    pub async fn available(&self, pool: &str) -> u64 {
+    pub(crate) async fn available(&self, pool: &str) -> u64 {
         let (_, debug) = self.get("/debug").await;
         debug["pools"][format!("default/{pool}")]["available"].as_u64().unwrap_or_default()
     }
 
-    pub fn sandboxes(&self) -> Api<Sandbox> {
+    pub(crate) fn sandboxes(&self) -> Api<Sandbox> {
         Api::namespaced(self.client.clone(), "default")
     }
 
     /// The product document's volume and Secret.
-    pub async fn oss_volume(&self, name: &str) {
+    pub(crate) async fn oss_volume(&self, name: &str) {
         let volume: PersistentVolume = from(json!({
             "metadata": {"name": name},
             "spec": {
@@ -183,17 +182,22 @@ impl Lab {
         volumes.create(&PostParams::default(), &volume).await.expect("a volume");
     }
 
-    pub async fn oss_secret(&self, data: Value) {
+    pub(crate) async fn oss_secret(&self, data: Value) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "sandbox-system");
         let secret: Secret = from(json!({"metadata": {"name": "oss-secret"}, "stringData": data}));
         secrets.create(&PostParams::default(), &secret).await.expect("a secret");
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub async fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(crate) async fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let mut request = self.http.request(method, self.url(path)).header("x-api-key", KEY);
         if let Some(body) = body {
             request = request.json(&body);
@@ -201,16 +205,16 @@ impl Lab {
         answer(request.send().await.expect("an answer")).await
     }
 
-    pub async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.request(reqwest::Method::GET, path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.request(reqwest::Method::POST, path, Some(body)).await
     }
 
     /// Creates a sandbox from [`POOL`] that must succeed.
-    pub async fn create(&self, body: Value) -> Value {
+    pub(crate) async fn create(&self, body: Value) -> Value {
         let mut all = json!({"templateID": POOL, "metadata": {}});
         for (key, value) in body.as_object().into_iter().flatten() {
             all[key] = value.clone();
@@ -221,7 +225,7 @@ impl Lab {
     }
 
     /// The kinds of what the journal holds about sandboxes' claims, in order.
-    pub fn milestones(&self) -> Vec<String> {
+    pub(crate) fn milestones(&self) -> Vec<String> {
         let entries = self.journal.entries();
         entries
             .iter()
@@ -231,7 +235,7 @@ impl Lab {
     }
 
     /// Nothing that the manager wrote shows the Secret's values.
-    pub async fn assert_no_secret(&self, more: &[&Value]) {
+    pub(crate) async fn assert_no_secret(&self, more: &[&Value]) {
         let mut texts: Vec<String> = more.iter().map(ToString::to_string).collect();
         texts.extend(
             self.journal.entries().iter().map(|entry| serde_json::to_string(&**entry).expect("JSON")),
@@ -247,7 +251,7 @@ impl Lab {
     }
 }
 
-pub async fn answer(response: reqwest::Response) -> (u16, Value) {
+pub(crate) async fn answer(response: reqwest::Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.expect("a body");
     let body = if text.is_empty() {
@@ -259,7 +263,7 @@ pub async fn answer(response: reqwest::Response) -> (u16, Value) {
 }
 
 /// Asks until it holds; a named limit instead of a sleep.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let asked = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -268,11 +272,11 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     tokio::time::timeout(LIMIT, asked).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"));
 }
 
-pub fn from<T: DeserializeOwned>(value: Value) -> T {
+pub(crate) fn from<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("an object of that kind")
 }
 
-pub async fn ensure_namespace(client: &Client, name: &str) {
+pub(crate) async fn ensure_namespace(client: &Client, name: &str) {
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
     if namespaces.get_opt(name).await.expect("an answer").is_none() {
         let namespace = from(json!({"metadata": {"name": name}}));

@@ -8,3 +8,4 @@ mod lab;
 mod life;
 mod mounts;
 mod requests;
+mod sdk;

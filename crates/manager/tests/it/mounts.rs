@@ -197,7 +197,10 @@ async fn a_sandbox_that_serves_tls_is_never_talked_to_in_plain_text() {
     let lab = ready(&envd, |_| {}).await;
     let patch = json!({"metadata": {"annotations": {annotations::RUNTIME_TLS_PORT: "49984"}}});
     let patch = kube::api::Patch::Merge(patch);
-    lab.sandboxes().patch(&format!("{POOL}-0"), &Default::default(), &patch).await.expect("patched");
+    lab.sandboxes()
+        .patch(&format!("{POOL}-0"), &kube::api::PatchParams::default(), &patch)
+        .await
+        .expect("patched");
     let (status, error) = lab.post("/sandboxes", json!({"templateID": POOL, "metadata": one_mount()})).await;
     assert_eq!(status, 500, "{error}");
     assert!(error["message"].as_str().expect("text").contains("no client certificates"), "{error}");
