@@ -27,6 +27,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::state::SharedEnvd;
+use crate::announcement::announce;
 use crate::storage::{MountOrder, Problem, Reason, UnmountOrder};
 
 /// The routes of the storage.
@@ -39,7 +40,15 @@ async fn mount(State(envd): State<SharedEnvd>, body: Bytes) -> Response {
         Ok(order) => order,
         Err(problem) => return failure(&problem),
     };
-    match tokio::spawn(envd.storage.clone().mount(order)).await {
+    let told = (order.driver.clone(), order.request.target_path.clone());
+    let work = async move {
+        let outcome = envd.storage.clone().mount(order).await;
+        let code = outcome.as_ref().err().map_or("Ok".to_owned(), Problem::code);
+        let body = json!({ "driver": told.0, "code": code, "staging": outcome.as_ref().ok() });
+        announce(if outcome.is_ok() { "mounted" } else { "mount-failed" }, &told.1, body);
+        outcome
+    };
+    match tokio::spawn(work).await {
         Ok(Ok(staging)) => axum::Json(json!({ "success": true, "mountPath": staging })).into_response(),
         Ok(Err(problem)) => failure(&problem),
         Err(problem) => failure(&Problem::internal(problem.to_string())),
@@ -51,7 +60,14 @@ async fn unmount(State(envd): State<SharedEnvd>, body: Bytes) -> Response {
         Ok(order) => order,
         Err(problem) => return failure(&problem),
     };
-    match tokio::spawn(envd.storage.clone().unmount(order)).await {
+    let told = (order.driver.clone(), order.request.target_path.clone());
+    let work = async move {
+        let outcome = envd.storage.clone().unmount(order).await;
+        let code = outcome.as_ref().err().map_or("Ok".to_owned(), Problem::code);
+        announce("unmounted", &told.1, json!({ "driver": told.0, "code": code }));
+        outcome
+    };
+    match tokio::spawn(work).await {
         Ok(Ok(())) => axum::Json(json!({ "success": true })).into_response(),
         Ok(Err(problem)) => failure(&problem),
         Err(problem) => failure(&Problem::internal(problem.to_string())),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use contract::names::POD_UID_CONTEXT_KEY;
 use csi_api::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
-use serde_json::json;
 
 use super::Agent;
 use super::csi::Driver;
@@ -24,17 +23,6 @@ impl Agent {
     /// Mounts and links; returns the staging directory. An order that was already carried out is carried out again,
     /// which repairs what broke in between and otherwise changes nothing.
     pub(crate) async fn mount(self: Arc<Self>, order: MountOrder) -> Result<String, Problem> {
-        let (driver, mount_path) = (order.driver.clone(), order.request.target_path.clone());
-        let outcome = self.carry_out(order).await;
-        let (kind, body) = match &outcome {
-            Ok(staging) => ("mounted", json!({ "driver": driver, "staging": staging, "code": "Ok" })),
-            Err(problem) => ("mount-failed", json!({ "driver": driver, "code": problem.code() })),
-        };
-        crate::announcement::announce(kind, &mount_path, body);
-        outcome
-    }
-
-    async fn carry_out(self: Arc<Self>, order: MountOrder) -> Result<String, Problem> {
         let MountOrder { driver, mut request } = order;
         check_driver(&driver)?;
         self.add_pod_uid(&mut request)?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use csi_api::NodeUnpublishVolumeRequest;
-use serde_json::json;
 
 use super::Agent;
 use super::csi::Driver;
@@ -32,8 +31,6 @@ impl Agent {
         let _turn = self.turns.take(&staging).await;
         request.target_path.clone_from(&staging);
         let outcome = Driver::new(&self.surroundings, &driver).unpublish(request).await;
-        let code = outcome.as_ref().err().map_or("Ok".to_owned(), Problem::code);
-        crate::announcement::announce("unmounted", &mount_path, json!({ "driver": driver, "code": code }));
         outcome.map_err(|problem| problem.within(format!("unmount failed for driver {driver}")))?;
         self.ledger.remove(&staging);
         let link = directories.link;

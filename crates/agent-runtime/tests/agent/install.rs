@@ -54,7 +54,7 @@ bash "$ENVD_DIR/envd-run.sh" -- bash -c 'echo "hook: $0 $*"' one 'two words'
 status=0
 bash "$ENVD_DIR/envd-run.sh" -- bash -c 'exit 7' || status=$?
 echo "failing hook: $status"
-echo "agents: $(pgrep -fc 'agent-runtime envd')"
+echo "agents: $(pgrep -xc mountlab)"
 echo "account: $(getent passwd user | cut -d: -f6)"
 "#;
 

@@ -111,7 +111,7 @@ async fn the_calls_limit_kills_the_process_and_what_it_started() {
 #[tokio::test]
 async fn a_process_outlives_its_stream_and_others_may_attach() {
     let sandbox = Sandbox::start().await;
-    let (pid, stream) = sandbox.shell("read -r line < fifo; echo \"got $line\"").await;
+    let (pid, stream) = sandbox.shell("exec sleep 60").await;
     let selector = json!({ "process": { "pid": pid } });
     drop(stream);
     let mut attached = Vec::new();

@@ -37,8 +37,10 @@ pub(crate) fn make_directories(path: &Path, account: &Account) -> io::Result<()>
         make_directories(parent, account)?;
     }
     match DirBuilder::new().mode(0o755).create(path) {
-        // Somebody else was faster.
-        Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => {
+            // Either somebody else was faster, or a file is in the way.
+            return if path.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
+        }
         outcome => outcome?,
     }
     own(path, account)

@@ -59,7 +59,7 @@ fn directions(terminal: &OwnedFd) -> std::io::Result<(pipe::Receiver, pipe::Send
 impl Running {
     /// Takes over a started command. The second part is to be given to [`Running::supervise`].
     pub(crate) fn new(info: ProcessInfo, spawned: Spawned) -> std::io::Result<(Self, Outlets)> {
-        let Spawned { mut child, terminal } = spawned;
+        let Spawned { mut child, terminal, .. } = spawned;
         let directions = terminal.as_ref().map(directions).transpose()?;
         let (inlet, reader) = match (directions, child.stdin.take()) {
             (Some((reader, writer)), _) => (Inlet::Terminal(writer), Some(reader)),

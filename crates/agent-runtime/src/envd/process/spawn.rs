@@ -34,6 +34,7 @@ pub(crate) struct Recipe {
 /// A running command.
 #[derive(Debug)]
 pub(crate) struct Spawned {
+    pub(crate) pid: u32,
     pub(crate) child: Child,
     /// envd's side of the terminal, if it has one.
     pub(crate) terminal: Option<OwnedFd>,
@@ -72,8 +73,10 @@ pub(crate) async fn spawn(recipe: &Recipe) -> Result<Spawned, SpawnError> {
     let child = command.spawn().map_err(started)?;
     // The command holds our copies of the terminal's other side.
     drop(command);
+    // A child that has ended has no number any more, and it may be that quick.
+    let pid = child.id().unwrap_or_default();
     let child = confirm(child, report_end, report).await?;
-    Ok(Spawned { child, terminal })
+    Ok(Spawned { pid, child, terminal })
 }
 
 fn open_terminal(pty: Pty) -> io::Result<OpenptyResult> {
@@ -117,19 +120,27 @@ async fn confirm(
     report_end: pipe::Sender,
     mut report: pipe::Receiver,
 ) -> Result<Child, SpawnError> {
+    // Waiting for a child closes its standard input, unless that is kept elsewhere meanwhile.
+    let stdin = child.stdin.take();
     let unreadable =
         |problem: io::Error| SpawnError::Refused(format!("cannot tell whether it started: {problem}"));
-    let first = tokio::select! {
-        first = report.read_u8() => first.map_err(unreadable)?,
+    let mut first = [0];
+    tokio::select! {
+        biased;
+        read = report.read(&mut first) => drop(read.map_err(unreadable)?),
         status = child.wait() => {
             let status = status.map_err(unreadable)?;
-            return Err(SpawnError::Refused(format!("the launcher ended with {status}")));
+            // A short-lived program may have ended before its start was noticed.
+            if report.try_read(&mut first).is_err() {
+                return Err(SpawnError::Refused(format!("the launcher ended with {status}")));
+            }
         }
     };
     drop(report_end);
     let mut problem = String::new();
     report.read_to_string(&mut problem).await.map_err(unreadable)?;
-    if first == STARTED && problem.is_empty() {
+    if first == [STARTED] && problem.is_empty() {
+        child.stdin = stdin;
         return Ok(child);
     }
     child.wait().await.map_err(unreadable)?;

@@ -34,8 +34,7 @@ pub(crate) async fn start(
     let recipe = recipe(envd, &account, &request)?;
     let spawned =
         spawn(&recipe).await.map_err(|problem| RpcError::new(Code::InvalidArgument, problem.to_string()))?;
-    let pid =
-        spawned.child.id().ok_or_else(|| RpcError::new(Code::Internal, "the process ended too early"))?;
+    let pid = spawned.pid;
     let info = ProcessInfo { config: request.process, pid, tag: request.tag };
     let (process, outlets) = Running::new(info, spawned).map_err(|problem| {
         RpcError::new(Code::Internal, format!("cannot follow process {pid}: {problem}"))
