@@ -11,8 +11,7 @@ const sbx = await Sandbox.create('code-interpreter-inject-test', {
   },
 })
 const seen = {}
-// umask=022 makes everything in the mount root's own with mode 0755, as with ossfs: only root writes
-await sbx.files.write('/data-oss/hello.txt', 'hello from JavaScript\n', { user: 'root' })
+await sbx.files.write('/data-oss/hello.txt', 'hello from JavaScript\n')
 seen.cat = (await sbx.commands.run('cat /data-oss/hello.txt')).stdout
 seen.read = await sbx.files.read('/data-oss/hello.txt')
 seen.listed = (await sbx.files.list('/data-oss')).map((entry) => entry.name)

@@ -36,9 +36,8 @@ else:
 seen = {}
 seen["cat"] = sbx.commands.run("cat /data-oss/hello.txt").stdout
 seen["read"] = sbx.files.read("/data-oss/hello.txt")
-# umask=022 makes everything in the mount root's own with mode 0755, as with ossfs: only root writes
-sbx.commands.run("echo written by a command > /data-oss/command.txt", user="root")
-sbx.files.write("/data-oss/folder/file.txt", "written by the file API", user="root")
+sbx.commands.run("echo written by a command > /data-oss/command.txt")
+sbx.files.write("/data-oss/folder/file.txt", "written by the file API")
 for name, key in [("command", "command.txt"), ("file", "folder/file.txt")]:
     seen[name] = bucket.get_object(Bucket=BUCKET, Key=f"data-subPath/{key}")["Body"].read().decode()
 seen["listed"] = sorted(entry.name for entry in sbx.files.list("/data-oss"))
