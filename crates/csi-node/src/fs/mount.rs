@@ -25,9 +25,9 @@ const FILE_SYSTEM: &str = "fuse.ossfs";
 const SOURCE: &str = "ossfs";
 
 /// How long saving may take before an unmount goes on without it.
-const SAVE_LIMIT: Duration = Duration::from_secs(20);
+const SAVE_LIMIT: Duration = Duration::from_secs(15);
 /// How long the serving threads may take to end after an unmount.
-const END_LIMIT: Duration = Duration::from_secs(5);
+const END_LIMIT: Duration = Duration::from_secs(3);
 /// Threads that take requests from the kernel; the work is done elsewhere.
 const THREADS: usize = 2;
 
