@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use clock::SharedClock;
-use contract::resolve::DriverList;
 use jiff::Timestamp;
 use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
@@ -24,8 +23,6 @@ pub(crate) struct Context {
     pub(crate) world: Arc<World>,
     pub(crate) announcer: Announcer,
     pub(crate) sets: Remembered,
-    #[allow(dead_code, reason = "resuming re-resolves mounts with it; see the crate's documentation")]
-    pub(crate) drivers: DriverList,
 }
 
 impl Context {
@@ -36,7 +33,6 @@ impl Context {
             namespace: options.namespace.clone(),
             announcer: Announcer::new(options.client.clone(), Arc::clone(&options.clock)),
             sets: Remembered::default(),
-            drivers: options.drivers.clone(),
             world,
         }
     }

@@ -14,10 +14,11 @@
 //! event into the queue without a timer in between. One key is worked on by one worker at a time; while it is, later
 //! events for it collapse into one more turn.
 //!
-//! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`]) and are tested as
-//! tables; only the modules named `act` talk to the API.
+//! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`], and what they make:
+//! [`sandbox::build_pod`], [`set::generated_sandbox`]) and are tested as tables; carrying them out is kept apart.
 //!
-//! Pausing, resuming and upgrading are not here yet: a Sandbox with `spec.paused` stays as it is.
+//! Pausing, resuming and upgrading are not here yet: a Sandbox with `spec.paused` stays as it is, a changed image does
+//! not reach a running pod, and a runtime is not initialised again.
 
 mod announce;
 mod api;
@@ -46,7 +47,7 @@ pub struct ControllerOptions {
     pub clock: SharedClock,
     /// Namespace of ConfigMap `sandbox-injection-config`, normally `sandbox-system`.
     pub namespace: String,
-    /// Drivers that may mount.
+    /// Drivers that may mount; for remounting, which comes with resuming.
     pub drivers: DriverList,
 }
 

@@ -92,3 +92,48 @@ impl Expectations {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number")
+    }
+
+    #[test]
+    fn creations_are_ticked_off_one_by_one() {
+        let expectations = Expectations::default();
+        expectations.expect_creation("set", at(0));
+        expectations.expect_creation("set", at(1));
+        expectations.created("set");
+        expectations.created("other");
+        assert_eq!(expectations.of("set", at(2)).creations, 1);
+        expectations.created("set");
+        expectations.created("set");
+        assert_eq!(expectations.of("set", at(2)), Outstanding::default());
+    }
+
+    #[test]
+    fn deletions_belong_to_their_set() {
+        let expectations = Expectations::default();
+        expectations.expect_deletion("set", "one", at(0));
+        expectations.expect_deletion("other", "two", at(0));
+        assert_eq!(expectations.of("set", at(1)).deletions, ["one"]);
+        expectations.deleted("one");
+        assert_eq!(expectations.of("set", at(1)), Outstanding::default());
+        expectations.forget("other");
+        assert_eq!(expectations.of("other", at(1)), Outstanding::default());
+    }
+
+    #[test]
+    fn what_is_not_seen_within_a_minute_is_given_up() {
+        let expectations = Expectations::default();
+        expectations.expect_creation("set", at(0));
+        expectations.expect_deletion("set", "one", at(5));
+        assert_eq!(expectations.of("set", at(59)).until, Some(at(60)));
+        let later = expectations.of("set", at(60));
+        assert_eq!((later.creations, later.deletions.len(), later.until), (0, 1, Some(at(65))));
+        assert_eq!(expectations.of("set", at(65)), Outstanding::default());
+    }
+}

@@ -98,3 +98,83 @@ impl<K: Resource> Table<K> {
 fn version<K: Resource>(object: &K) -> Option<u64> {
     object.resource_version().and_then(|version| version.parse().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::ObjectMeta;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn object(name: &str, uid: &str, version: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                uid: Some(uid.to_owned()),
+                resource_version: Some(version.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn table() -> Table<ConfigMap> {
+        let mut table = Table::default();
+        table.take(Event::Apply(object("a", "u", "10")));
+        table
+    }
+
+    fn known(table: &Table<ConfigMap>, name: &str) -> Option<String> {
+        table.get(&ObjectName { namespace: String::new(), name: name.to_owned() })?.resource_version()
+    }
+
+    #[rstest]
+    #[case::newer(object("a", "u", "11"), true)]
+    #[case::more_digits_are_newer(object("a", "u", "100"), true)]
+    #[case::the_same(object("a", "u", "10"), false)]
+    #[case::older(object("a", "u", "9"), false)]
+    #[case::another_object_of_that_name(object("a", "v", "9"), true)]
+    #[case::no_number(object("a", "u", "x"), true)]
+    fn an_event_counts_unless_it_is_old_news(#[case] object: ConfigMap, #[case] counts: bool) {
+        let (changes, _) = table().take(Event::Apply(object));
+        assert_eq!(changes.len(), usize::from(counts));
+    }
+
+    #[rstest]
+    #[case::newer(object("a", "u", "11"), true)]
+    #[case::seen_already(object("a", "u", "10"), false)]
+    #[case::overtaken(object("a", "u", "9"), false)]
+    #[case::another_object_of_that_name(object("a", "v", "11"), false)]
+    #[case::gone(object("b", "u", "11"), false)]
+    fn an_own_write_counts_if_the_object_is_still_there_and_older(
+        #[case] object: ConfigMap,
+        #[case] counts: bool,
+    ) {
+        assert_eq!(table().wrote(object).is_some(), counts);
+    }
+
+    #[test]
+    fn the_event_of_an_own_write_is_no_news() {
+        let mut table = table();
+        table.wrote(object("a", "u", "11"));
+        assert!(table.take(Event::Apply(object("a", "u", "11"))).0.is_empty());
+        assert_eq!(known(&table, "a").as_deref(), Some("11"));
+    }
+
+    #[test]
+    fn a_new_list_drops_what_it_does_not_have_and_the_first_one_is_told() {
+        let mut table = table();
+        table.take(Event::Apply(object("b", "w", "11")));
+        assert!(table.take(Event::Init).0.is_empty());
+        table.take(Event::InitApply(object("b", "w", "11")));
+        let (changes, first) = table.take(Event::InitDone);
+        assert!(first);
+        assert_eq!(changes.len(), 1);
+        assert!(changes[0].new.is_none() && changes[0].name.name == "a");
+        assert_eq!((known(&table, "a"), known(&table, "b").as_deref()), (None, Some("11")));
+        table.take(Event::Init);
+        table.take(Event::InitApply(object("b", "w", "11")));
+        assert!(!table.take(Event::InitDone).1);
+    }
+}
