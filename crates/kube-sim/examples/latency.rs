@@ -8,8 +8,9 @@ use clock::SystemClock;
 use futures::TryStreamExt as _;
 use journal::Journal;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchParams};
+use kube::{Api, Client};
 use kube_sim::{KubeSim, Options};
 use serde_json::json;
 
@@ -27,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
     let journal = Journal::new(SystemClock::shared());
     let server = KubeSim::new(Options { clock: SystemClock::shared(), journal: Some(journal) });
     let client = server.client("default");
-    let pods: Api<Pod> = Api::default_namespaced(client);
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
     pods.list(&ListParams::default()).await?;
     println!("{:<32} {:?}", "start and first answer", begun.elapsed());
 
@@ -63,8 +64,29 @@ async fn main() -> anyhow::Result<()> {
     report("create a pod", created);
     report("create a pod and see it watched", seen);
     report("patch a pod's status", patched);
+    definitions(&client).await?;
     let begun = Instant::now();
     pods.list(&ListParams::default()).await?;
     println!("{:<32} {:?}", format!("list {} pods", ROUNDS + 1), begun.elapsed());
+    Ok(())
+}
+
+/// The definitions of the contract, and the first object with rules in CEL.
+async fn definitions(client: &Client) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definitions = contract::crd::all();
+    let begun = Instant::now();
+    for definition in &definitions {
+        api.create(&PostParams::default(), definition).await?;
+    }
+    println!("{:<32} {:?}", format!("create {} definitions", definitions.len()), begun.elapsed());
+    let claims: Api<contract::crd::SandboxClaim> = Api::default_namespaced(client.clone());
+    for name in ["first", "second"] {
+        let claim =
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"templateName": "t"}}))?;
+        let begun = Instant::now();
+        claims.create(&PostParams::default(), &claim).await?;
+        println!("{:<32} {:?}", format!("create the {name} claim"), begun.elapsed());
+    }
     Ok(())
 }

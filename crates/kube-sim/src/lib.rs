@@ -16,6 +16,7 @@
 
 mod api;
 mod error;
+mod faults;
 mod fields;
 mod http;
 mod identity;
@@ -39,6 +40,7 @@ use clock::SharedClock;
 use journal::Journal;
 use tokio::net::TcpListener;
 
+pub use faults::{ApiFault, Faults, RequestFacts};
 pub use identity::IdentityError;
 pub use logs::{LogOptions, LogsUnavailable, PodLogs};
 pub use serve::ServeError;
@@ -103,6 +105,11 @@ impl KubeSim {
     /// Names whoever answers `kubectl logs`.
     pub fn set_pod_logs(&self, logs: Arc<dyn PodLogs>) {
         self.server.set_logs(logs);
+    }
+
+    /// Asks `faults` before each request for a resource, from inside and outside; `None` heals.
+    pub fn set_faults(&self, faults: Option<Arc<dyn Faults>>) {
+        self.server.set_faults(faults);
     }
 
     /// Forgets the history of changes, as a compaction does: a watch from before now answers 410 and has to list anew.

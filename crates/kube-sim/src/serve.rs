@@ -25,8 +25,10 @@ use crate::server::Server;
 
 /// The largest body of a request, as the API server limits it.
 pub(crate) const LARGEST_BODY: usize = 3 * 1024 * 1024;
-/// A client has this long to finish its TLS handshake and its request's head.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A client has this long to finish its TLS handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// A connection may be idle this long between requests.
+const IDLE_LIMIT: Duration = Duration::from_secs(300);
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,14 +68,14 @@ async fn connection(
     socket: TcpStream,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     socket.set_nodelay(true)?;
-    let stream = tokio::time::timeout(PATIENCE, acceptor.accept(socket)).await??;
+    let stream = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(socket)).await??;
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
         async move { Ok::<_, Infallible>(guarded(&server, request).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(IDLE_LIMIT)
         .serve_connection(TokioIo::new(stream), service)
         .await?;
     Ok(())

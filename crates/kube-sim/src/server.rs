@@ -6,6 +6,7 @@ use clock::SharedClock;
 use jiff::Timestamp;
 use journal::Journal;
 
+use crate::faults::Faults;
 use crate::identity::Identity;
 use crate::kinds::Registry;
 use crate::logs::PodLogs;
@@ -16,13 +17,20 @@ pub(crate) struct Server {
     state: Mutex<State>,
     clock: SharedClock,
     logs: RwLock<Option<Arc<dyn PodLogs>>>,
+    faults: RwLock<Option<Arc<dyn Faults>>>,
     pub(crate) identity: Identity,
 }
 
 impl Server {
     pub(crate) fn new(clock: SharedClock, journal: Option<Journal>) -> Self {
         let state = Mutex::new(State::new(journal, clock.now()));
-        Self { state, clock, logs: RwLock::new(None), identity: Identity::default() }
+        Self {
+            state,
+            clock,
+            logs: RwLock::new(None),
+            faults: RwLock::new(None),
+            identity: Identity::default(),
+        }
     }
 
     /// The state, locked. Held only while a verb works, never across an await.
@@ -40,6 +48,14 @@ impl Server {
 
     pub(crate) fn logs(&self) -> Option<Arc<dyn PodLogs>> {
         self.logs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn faults(&self) -> Option<Arc<dyn Faults>> {
+        self.faults.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_faults(&self, faults: Option<Arc<dyn Faults>>) {
+        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
     pub(crate) fn set_logs(&self, logs: Arc<dyn PodLogs>) {

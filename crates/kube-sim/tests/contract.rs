@@ -23,7 +23,7 @@ fn agents(client: &Client, kind: &str, plural: &str) -> Api<DynamicObject> {
     api(client, contract::crd::GROUP, contract::crd::VERSION, kind, plural)
 }
 
-fn claim(spec: Value) -> DynamicObject {
+fn claim(spec: &Value) -> DynamicObject {
     object(json!({"apiVersion": "agents.kruise.io/v1alpha1", "kind": "SandboxClaim",
         "metadata": {"name": "c"}, "spec": spec}))
 }
@@ -38,7 +38,7 @@ fn claim(spec: Value) -> DynamicObject {
 #[tokio::test]
 async fn a_wrong_claim_is_refused(#[case] spec: Value, #[case] said: &str) {
     let claims = agents(&cluster().await, "SandboxClaim", "sandboxclaims");
-    let status = refusal(claims.create(&PostParams::default(), &claim(spec)).await);
+    let status = refusal(claims.create(&PostParams::default(), &claim(&spec)).await);
     assert_eq!(status.code, 422);
     assert!(status.message.contains(said), "{}", status.message);
 }
@@ -47,7 +47,7 @@ async fn a_wrong_claim_is_refused(#[case] spec: Value, #[case] said: &str) {
 async fn a_claim_gets_its_defaults_and_keeps_its_replicas() {
     let claims = agents(&cluster().await, "SandboxClaim", "sandboxclaims");
     let stored =
-        claims.create(&PostParams::default(), &claim(json!({"templateName": "t"}))).await.expect("created");
+        claims.create(&PostParams::default(), &claim(&json!({"templateName": "t"}))).await.expect("created");
     assert_eq!(stored.data["spec"]["claimTimeout"], "1m");
     assert_eq!(stored.data["spec"]["replicas"], 1);
     let more = Patch::Merge(json!({"spec": {"replicas": 2}}));

@@ -112,6 +112,9 @@ async fn a_finalizer_holds_an_object_until_it_is_taken_off() {
     let dying = maps.get("m").await.expect("held");
     assert!(dying.metadata.deletion_timestamp.is_some());
     maps.delete("m", &DeleteParams::default()).await.expect("again is no error");
+    let more = Patch::Merge(json!({"metadata": {"finalizers": ["demo.dev/hold", "demo.dev/more"]}}));
+    let status = refusal(maps.patch("m", &PatchParams::default(), &more).await);
+    assert!(status.message.contains("no new finalizers can be added"), "{}", status.message);
     let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     maps.patch("m", &PatchParams::default(), &patch).await.expect("released");
     assert!(maps.get_opt("m").await.expect("asked").is_none());

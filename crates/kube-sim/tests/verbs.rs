@@ -4,12 +4,14 @@
 mod common;
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use common::{LIMIT, client, pod, refusal};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt as _};
+use kube_sim::{ApiFault, Faults, RequestFacts};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -163,6 +165,51 @@ async fn an_apply_owns_what_it_says() {
         map.data.map(|data| data.into_iter().collect::<Vec<_>>()),
         Some(vec![("a".into(), "2".into())])
     );
+}
+
+#[tokio::test]
+async fn an_apply_to_the_status_owns_only_the_status() {
+    let pods: Api<Pod> = Api::default_namespaced(client());
+    pods.create(&PostParams::default(), &pod("a")).await.expect("created");
+    let status = Patch::Apply(
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"no": "way"}},
+        "spec": {"nodeName": "elsewhere"}, "status": {"phase": "Running"}}),
+    );
+    let running =
+        pods.patch_status("a", &PatchParams::apply("kubelet").force(), &status).await.expect("applied");
+    assert_eq!(running.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Running"));
+    assert!(!running.labels().contains_key("no"));
+    let kubelet = running
+        .metadata
+        .managed_fields
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.operation.as_deref() == Some("Apply"));
+    let kubelet = serde_json::to_value(kubelet.expect("an entry")).expect("an entry");
+    assert_eq!(kubelet["fieldsV1"], json!({"f:status": {"f:phase": {}}}));
+}
+
+#[derive(Debug)]
+struct FirstDelete(std::sync::atomic::AtomicBool);
+
+impl Faults for FirstDelete {
+    fn strike(&self, request: &RequestFacts) -> Option<ApiFault> {
+        let struck = request.verb == "delete"
+            && request.resource == "pods"
+            && !self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
+        struck.then_some(ApiFault::Conflict)
+    }
+}
+
+#[tokio::test]
+async fn a_fault_strikes_the_request_that_its_rule_names() {
+    let server = common::server();
+    let pods: Api<Pod> = Api::default_namespaced(server.client("default"));
+    server.set_faults(Some(Arc::new(FirstDelete(false.into()))));
+    pods.create(&PostParams::default(), &pod("a")).await.expect("not struck");
+    assert_eq!(refusal(pods.delete("a", &DeleteParams::default()).await).reason, "Conflict");
+    pods.get("a").await.expect("nothing was done");
+    pods.delete("a", &DeleteParams::default()).await.expect("struck only once");
 }
 
 #[tokio::test]

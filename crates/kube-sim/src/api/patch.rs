@@ -108,14 +108,16 @@ fn apply_configuration(
     if !applied["metadata"]["managedFields"].is_null() {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
+    if applied["metadata"]["name"].is_null() {
+        applied["metadata"]["name"] = name.clone().into();
+    }
+    check_identity(call, &name, &applied)?;
+    keep_part(call, part, &mut applied);
     let operation = Operation::apply(call, part.subresource());
     let force = call.query.flag("force");
     let Some(current) = current else {
         if part != Part::Main {
             return Err(call.not_found(&name));
-        }
-        if applied["metadata"]["name"].is_null() {
-            applied["metadata"]["name"] = name.into();
         }
         create::prepare_metadata(call, &mut applied)?;
         let mut object = call.resource.store(applied.clone());
@@ -131,4 +133,24 @@ fn apply_configuration(
     }
     let proposed = apply::apply(&current, applied, &operation, force)?;
     Ok((commit(state, call, part, &current, proposed, &Tracking::Done)?, false))
+}
+
+/// A configuration says something only about the part that it is applied to.
+fn keep_part(call: &Call, part: Part, applied: &mut Value) {
+    let Some(members) = applied.as_object_mut() else { return };
+    match part {
+        Part::Main if call.resource.has_status => {
+            members.remove("status");
+        }
+        Part::Status => {
+            members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+            let metadata = members.get_mut("metadata").and_then(Value::as_object_mut);
+            if let Some(metadata) = metadata {
+                metadata.retain(|name, _| {
+                    matches!(name.as_str(), "name" | "namespace" | "resourceVersion" | "uid")
+                });
+            }
+        }
+        _ => {}
+    }
 }

@@ -103,18 +103,27 @@ pub(crate) fn merge(live: &Value, applied: &Value, shape: &Shape<'_>) -> Value {
     }
 }
 
+/// The wanted items in their order; items that only the live list has keep their place after their old neighbour.
 fn merge_items(before: &[(String, &Value)], wanted: &[(String, &Value)], shape: &Shape<'_>) -> Value {
-    let mut merged: Vec<Value> = Vec::new();
+    let find = |items: &[(String, &Value)], element: &str| {
+        items.iter().find(|(other, _)| other == element).map(|(_, item)| (*item).clone())
+    };
+    let mut merged: Vec<(&str, Value)> = wanted
+        .iter()
+        .map(|(element, applied)| match find(before, element) {
+            Some(live) => (element.as_str(), merge(&live, applied, shape)),
+            None => (element.as_str(), (*applied).clone()),
+        })
+        .collect();
+    let mut neighbour: Option<&str> = None;
     for (element, live) in before {
-        let next = wanted.iter().find(|(other, _)| other == element);
-        merged.push(next.map_or_else(|| (*live).clone(), |(_, applied)| merge(live, applied, shape)));
-    }
-    for (element, applied) in wanted {
-        if !before.iter().any(|(other, _)| other == element) {
-            merged.push((*applied).clone());
+        if !wanted.iter().any(|(other, _)| other == element) {
+            let after = merged.iter().position(|(other, _)| neighbour == Some(other));
+            merged.insert(after.map_or(0, |at| at + 1), (element, (*live).clone()));
         }
+        neighbour = Some(element);
     }
-    merged.into()
+    merged.into_iter().map(|(_, item)| item).collect()
 }
 
 /// Takes the paths of `gone` out of a value. What somebody else owns in `kept` stays; what became empty goes too.

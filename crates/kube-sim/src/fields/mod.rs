@@ -9,5 +9,7 @@
 pub(crate) mod apply;
 pub(crate) mod compare;
 pub(crate) mod managed;
+#[cfg(test)]
+mod properties;
 pub(crate) mod set;
 pub(crate) mod shape;

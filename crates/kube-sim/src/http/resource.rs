@@ -19,6 +19,7 @@ use crate::api::patch::{PatchType, patch};
 use crate::api::update::{Part, replace};
 use crate::api::{Call, create, pod, read, review, scale};
 use crate::error::{ApiError, ApiResult};
+use crate::faults;
 use crate::server::Server;
 
 pub(crate) async fn answer(
@@ -51,6 +52,11 @@ pub(crate) async fn answer(
         resource,
         query,
     };
+    let fault =
+        server.faults().and_then(|faults| faults.strike(&faults::facts(&request.method, &path, &call)));
+    if let Some(fault) = fault {
+        fault.take_effect(&call).await?;
+    }
     let presenter = Presenter::new(&call, Form::of(&request.headers));
     let mut reply = match path.subresource.as_deref() {
         None => whole(server, request, &body, &mut call, presenter),

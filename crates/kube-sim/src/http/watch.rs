@@ -57,11 +57,37 @@ pub(crate) fn start(
     let asked = call.query.number("resourceVersion")?.unwrap_or(0);
     let from_now = asked == 0 || initial;
     let after = if from_now { state.store.revision() } else { asked };
-    let timeout = call
-        .query
-        .number("timeoutSeconds")?
-        .filter(|seconds| *seconds > 0)
-        .map_or(LONGEST, Duration::from_secs);
+    let mut watch = subscribe(state, call, presenter, selection, after)?;
+    let existing = initial || (asked == 0 && call.query.get("sendInitialEvents") != Some("false"));
+    if existing {
+        for object in state.store.list(&call.resource.collection, namespace_of(call)) {
+            if watch.selection.matches(&object) {
+                watch.push("ADDED", &object);
+            }
+        }
+    }
+    if initial {
+        watch.push_bookmark(Some(INITIAL_EVENTS_END));
+    }
+    Ok(unfold(watch, |mut watch| async move { watch.next().await.map(|line| (line, watch)) }))
+}
+
+#[derive(Serialize)]
+struct Event<'e> {
+    #[serde(rename = "type")]
+    kind: &'e str,
+    object: &'e Value,
+}
+
+/// A watch on everything after a revision.
+fn subscribe(
+    state: &mut State,
+    call: &Call,
+    presenter: Presenter,
+    selection: Selection,
+    after: u64,
+) -> ApiResult<Watch> {
+    let timeout = call.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
     let subscribed = state.store.subscribe(&call.resource.collection, namespace_of(call), after);
     let (backlog, changes, refusal) = match subscribed {
         Ok(subscription) => (subscription.backlog, subscription.changes, None),
@@ -75,9 +101,9 @@ pub(crate) fn start(
         presenter,
         ready: VecDeque::new(),
         changes,
-        bookmarks,
+        bookmarks: call.query.flag("allowWatchBookmarks"),
         ticks,
-        deadline: Instant::now() + timeout,
+        deadline: Instant::now() + timeout.map_or(LONGEST, Duration::from_secs),
         revision: state.store.revision(),
         columns_sent: false,
         ended: refusal.is_some(),
@@ -85,27 +111,10 @@ pub(crate) fn start(
     if let Some(refusal) = refusal {
         watch.ready.push_back(line("ERROR", &refusal.to_status()));
     }
-    if from_now && (asked == 0 && call.query.get("sendInitialEvents") != Some("false") || initial) {
-        for object in state.store.list(&call.resource.collection, namespace_of(call)) {
-            if watch.selection.matches(&object) {
-                watch.push("ADDED", &object);
-            }
-        }
-    }
-    if initial {
-        watch.push_bookmark(Some(INITIAL_EVENTS_END));
-    }
     for change in backlog {
         watch.push_change(&change);
     }
-    Ok(unfold(watch, |mut watch| async move { watch.next().await.map(|line| (line, watch)) }))
-}
-
-#[derive(Serialize)]
-struct Event<'e> {
-    #[serde(rename = "type")]
-    kind: &'e str,
-    object: &'e Value,
+    Ok(watch)
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {

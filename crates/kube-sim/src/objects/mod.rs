@@ -35,6 +35,7 @@ pub(crate) fn admit_create(call: &mut Call, object: &mut Value) -> ApiResult<()>
 /// Completes and checks the next state of an object.
 pub(crate) fn admit_update(call: &mut Call, part: Part, current: &Value, next: &mut Value) -> ApiResult<()> {
     let mut causes = names::check_metadata(next);
+    causes.extend(names::check_finalizers(current, next));
     causes.extend(decode::decode(call, next, Some(current))?);
     complete(call, next);
     causes.extend(check(call, next, Some((part, current))));

@@ -98,6 +98,24 @@ pub(super) fn check_metadata(object: &Value) -> Vec<Cause> {
     causes
 }
 
+/// An object that is on its way out takes no new finalizers.
+pub(super) fn check_finalizers(current: &Value, next: &Value) -> Vec<Cause> {
+    if current["metadata"]["deletionTimestamp"].is_null() {
+        return Vec::new();
+    }
+    let finalizers =
+        |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let old = finalizers(current);
+    let new: Vec<Value> = finalizers(next).into_iter().filter(|finalizer| !old.contains(finalizer)).collect();
+    if new.is_empty() {
+        return Vec::new();
+    }
+    let list = Value::from(new);
+    let detail =
+        format!("no new finalizers can be added if the object is being deleted, found new finalizers {list}");
+    vec![Cause::forbidden("metadata.finalizers", &detail)]
+}
+
 fn check_key(field: &str, key: &str, causes: &mut Vec<Cause>) {
     let (prefix, word) = key.rsplit_once('/').map_or((None, key), |(prefix, word)| (Some(prefix), word));
     if let Some(prefix) = prefix

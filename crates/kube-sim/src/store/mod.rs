@@ -19,8 +19,8 @@ use crate::kinds::Collection;
 
 use watch::Watcher;
 
-/// How many changes are kept for watches that resume; older ones answer 410.
-const HISTORY: usize = 20_000;
+/// How many changes are kept for watches that resume; older ones answer 410. Each holds a copy of its object.
+const HISTORY: usize = 4096;
 
 /// Where an object is: its collection, its namespace (empty for cluster scope) and its name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -24,7 +24,11 @@ impl Watcher {
 
     /// Hands the change over; false when the watcher is gone or too slow.
     pub(super) fn offer(&self, change: &Arc<Change>) -> bool {
-        !self.wants(change) || self.sender.try_send(Arc::clone(change)).is_ok()
+        if self.wants(change) {
+            self.sender.try_send(Arc::clone(change)).is_ok()
+        } else {
+            !self.sender.is_closed()
+        }
     }
 }
 
