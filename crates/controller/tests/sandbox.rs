@@ -56,6 +56,16 @@ async fn a_missing_injection_key_fails_loudly_until_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_template_that_is_none_is_said_and_can_be_corrected() {
+    let lab = Lab::new().await;
+    lab.create::<Sandbox>(sandbox("one", json!({"template": {"spec": {"containers": "none"}}}))).await;
+    assert!(lab.event("PodCreateFailed").await.contains("the pod template cannot be read"));
+    let correct = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "one"}]}}}});
+    lab.merge::<Sandbox>("one", correct).await;
+    lab.until::<Sandbox>("running", |all| all.iter().any(|sandbox| phase(sandbox) == "Running")).await;
+}
+
+#[tokio::test]
 async fn the_shutdown_time_follows_the_injected_clock() {
     let lab = Lab::new().await;
     let now = clock::Clock::now(&lab.clock);

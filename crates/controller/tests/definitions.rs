@@ -1,0 +1,88 @@
+//! The definitions bite when an API server has them (`kubernetes.md` §1).
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
+
+mod support;
+
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use rstest::rstest;
+use serde_json::{Value, json};
+use support::Lab;
+
+fn api(lab: &Lab, kind: &str, plural: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("agents.kruise.io", "v1alpha1", kind);
+    Api::namespaced_with(lab.client.clone(), "default", &ApiResource::from_gvk_with_plural(&kind, plural))
+}
+
+async fn create(lab: &Lab, kind: &str, plural: &str, spec: Value) -> kube::Result<DynamicObject> {
+    let json = json!({
+        "apiVersion": "agents.kruise.io/v1alpha1", "kind": kind, "metadata": {"name": "one"}, "spec": spec,
+    });
+    let object = serde_json::from_value(json).expect("an object");
+    api(lab, kind, plural).create(&PostParams::default(), &object).await
+}
+
+#[tokio::test]
+async fn a_claim_gets_its_defaults() {
+    let lab = Lab::bare().await;
+    let claim = create(&lab, "SandboxClaim", "sandboxclaims", json!({"templateName": "pool"}))
+        .await
+        .expect("created");
+    assert_eq!(
+        claim.data["spec"],
+        json!({
+            "templateName": "pool", "replicas": 1, "claimTimeout": "1m", "ttlAfterCompleted": "60m",
+            "reserveFailedSandbox": false, "createOnNoStock": true, "waitReadyTimeout": "30s", "skipInitRuntime": false,
+        })
+    );
+}
+
+#[tokio::test]
+async fn the_replicas_of_a_claim_are_immutable() {
+    let lab = Lab::bare().await;
+    create(&lab, "SandboxClaim", "sandboxclaims", json!({"templateName": "pool"})).await.expect("created");
+    let patch = Patch::Merge(json!({"spec": {"replicas": 2}}));
+    let claims = api(&lab, "SandboxClaim", "sandboxclaims");
+    let error = claims.patch("one", &PatchParams::default(), &patch).await.expect_err("refused");
+    assert!(error.to_string().contains("replicas is immutable"), "{error}");
+}
+
+#[rstest]
+#[case::no_template_name("SandboxClaim", "sandboxclaims", json!({}), "templateName")]
+#[case::no_replicas("SandboxClaim", "sandboxclaims", json!({"templateName": "p", "replicas": 0}), "replicas")]
+#[case::short_timeout("SandboxClaim", "sandboxclaims", json!({"templateName": "p", "claimTimeout": "500ms"}), "at least 1s")]
+#[case::short_wait("SandboxClaim", "sandboxclaims", json!({"templateName": "p", "waitReadyTimeout": "0s"}), "at least 1s")]
+#[case::duplicate_mount_path("SandboxClaim", "sandboxclaims", json!({"templateName": "p", "dynamicVolumesMount": [
+    {"pvName": "a", "mountPath": "/a"}, {"pvName": "b", "mountPath": "/a"},
+]}), "Duplicate value")]
+#[case::no_replicas_in_set("SandboxSet", "sandboxsets", json!({}), "replicas")]
+#[case::pause_strategy("Sandbox", "sandboxes", json!({"pauseStrategy": {"type": "Freeze"}}), "Freeze")]
+#[case::no_date("Sandbox", "sandboxes", json!({"shutdownTime": "tomorrow"}), "shutdownTime")]
+#[case::no_direction("TrafficPolicy", "trafficpolicies", json!({"selector": {}}), "at least one of ingress and egress")]
+#[case::two_peers("TrafficPolicy", "trafficpolicies", json!({"selector": {}, "egress": [
+    {"action": "allow", "peers": [{"cidr": "10.0.0.0/8", "fqdn": "example.com"}]},
+]}), "exactly one of")]
+#[case::ports_backwards("TrafficPolicy", "trafficpolicies", json!({"selector": {}, "egress": [
+    {"action": "allow", "ports": [{"port": 80, "endPort": 79}]},
+]}), "endPort must not be less than port")]
+#[tokio::test]
+async fn bad_objects_are_refused(
+    #[case] kind: &str,
+    #[case] plural: &str,
+    #[case] spec: Value,
+    #[case] phrase: &str,
+) {
+    let lab = Lab::bare().await;
+    let error = create(&lab, kind, plural, spec).await.expect_err("refused");
+    assert!(error.to_string().contains(phrase), "{error}");
+}
+
+#[tokio::test]
+async fn templates_are_stored_as_they_came() {
+    let lab = Lab::bare().await;
+    let template =
+        json!({"metadata": {"odd": [1, {"x": null}]}, "spec": {"containers": "not a list", "future": 1}});
+    let spec = json!({"replicas": 0, "template": template});
+    let set = create(&lab, "SandboxSet", "sandboxsets", spec).await.expect("stored");
+    assert_eq!(set.data["spec"]["template"], template);
+}
