@@ -118,8 +118,8 @@ fn an_endpoint_that_is_not_there_is_given_up_in_time() {
         let refused_url = format!("http://{}", free.local_addr().expect("an address"));
         drop(free);
         let cases = [
-            ("refused", refused_url.as_str(), Code::Unavailable, "refuses connections"),
-            ("unresolved", "http://no-such-host.invalid:80", Code::Unavailable, "can't be resolved"),
+            ("refused", refused_url.as_str(), Code::DeadlineExceeded, "refuses connections"),
+            ("unresolved", "http://no-such-host.invalid:80", Code::DeadlineExceeded, "can't be resolved"),
             ("silent", silent_url.as_str(), Code::DeadlineExceeded, "deadline exceeded"),
         ];
         let publications = cases.map(|(name, url, code, phrase)| {

@@ -97,7 +97,8 @@ pub enum ConnectError {
 impl From<ConnectError> for Refusal {
     fn from(error: ConnectError) -> Self {
         let code = match error {
-            ConnectError::Unreachable { .. } => Code::Unavailable,
+            // Tried for as long as it may take: `Unavailable` would have the caller begin all over again.
+            ConnectError::Unreachable { .. } => Code::DeadlineExceeded,
             ConnectError::Silent { .. } => Code::DeadlineExceeded,
             _ => Code::Internal,
         };
