@@ -50,8 +50,13 @@ fn an_interrupted_run_ends_soon_and_reports() {
 
     let text = std::fs::read_to_string(report.path().join("report.json")).expect("report.json");
     let content: Value = serde_json::from_str(&text).expect("a JSON document");
-    assert!(content.to_string().contains("mounted-for-a-minute"), "{content:#}");
-    assert!(content.to_string().to_lowercase().contains("interrupt"), "{content:#}");
+    let scenario = &content["scenarios"][0];
+    assert_eq!(content["stopped"], true, "{content:#}");
+    assert_eq!(
+        (&scenario["name"], &scenario["verdict"]),
+        (&"mounted-for-a-minute".into(), &"stopped".into()),
+        "{content:#}"
+    );
     assert!(report.path().join("junit.xml").is_file(), "junit.xml is missing");
     assert!(report.path().join("mounted-for-a-minute/journal.jsonl").is_file(), "the journal is missing");
 }
