@@ -15,6 +15,7 @@
 mod api;
 mod cache;
 mod claim;
+mod command;
 mod deadlines;
 mod error;
 mod gateway;
@@ -27,6 +28,7 @@ mod runtime;
 mod sandboxes;
 mod volumes;
 
+pub use command::main;
 pub use keys::wrapped;
 pub use manager::{Background, Manager, SetupError};
 pub use options::{ManagerOptions, RuntimeCertificates};

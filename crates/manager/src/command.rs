@@ -1,0 +1,169 @@
+//! `mountlab manager`: the manager on a cluster.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use clap::Parser;
+use clock::SystemClock;
+use contract::names::drivers;
+use contract::resolve::DriverList;
+use futures::FutureExt as _;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Manager, ManagerOptions, RuntimeCertificates};
+
+/// Environment variable with the admin key. There is no flag for it: arguments are readable by everybody.
+const ADMIN_KEY: &str = "E2B_ADMIN_KEY";
+
+/// How long open connections may go on once the process is asked to end; some streams never end by themselves.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+
+/// Serves the E2B API and the way to the sandboxes' ports. The operator's API key is read from `E2B_ADMIN_KEY`.
+#[derive(Debug, Parser)]
+#[command(name = "manager", version)]
+struct Arguments {
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Base domain of sandboxes, HOST or HOST:PORT; taken from each request when not given.
+    #[arg(long, env = "E2B_DOMAIN")]
+    domain: Option<String>,
+    /// Namespace in which the admin team's templates are looked for first.
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    /// Storage drivers that may mount, comma-separated; the two product drivers when empty.
+    #[arg(long, env = drivers::LIST_VARIABLE, default_value = "")]
+    drivers: String,
+    /// Refuse every request that asks for a mount.
+    #[arg(long)]
+    no_mounts: bool,
+    /// How long the mounts of one create may take together, in seconds.
+    #[arg(long, default_value_t = 50)]
+    mount_deadline: u64,
+    /// Let everybody in without a key.
+    #[arg(long)]
+    no_authentication: bool,
+    /// Ask for the sandbox's access token at the gateway too.
+    #[arg(long)]
+    gateway_checks_token: bool,
+    /// Folder with ca.crt, client.crt and client.key for sandboxes that serve TLS.
+    #[arg(long)]
+    runtime_certificates: Option<PathBuf>,
+}
+
+/// Why the manager can't run.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("no access to a cluster: set KUBECONFIG or run in a pod")]
+    NoCluster(#[source] Box<kube::Error>),
+    #[error("cannot read {path}")]
+    Certificates { path: PathBuf, source: std::io::Error },
+    #[error("cannot set up the manager")]
+    Setup(#[from] crate::SetupError),
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot serve any more")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Runs the manager with the cluster access of its environment (in-cluster or kubeconfig) until it is told to stop.
+/// `arguments[0]` is the program's name.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // help and version count as errors here and end with 0
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    // a host program may have set up its own subscriber; that one stays
+    let _ = tracing_subscriber::fmt().json().with_writer(std::io::stderr).try_init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "manager stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(arguments: Arguments) -> Result<(), CommandError> {
+    let address = arguments.listen;
+    let client = Client::try_default().await.map_err(|error| CommandError::NoCluster(Box::new(error)))?;
+    let manager = Manager::new(options(arguments, client)?)?;
+    let _background = manager.start();
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;
+    // answers are small and awaited one by one: they must not wait for company
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "manager starts");
+    let stop = told_to_stop().shared();
+    let serving = axum::serve(listener, manager.router()).with_graceful_shutdown(stop.clone());
+    let drained = async {
+        stop.await;
+        tokio::time::sleep(DRAIN_LIMIT).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(CommandError::Serve),
+        () = drained => Ok(()),
+    }
+}
+
+fn options(arguments: Arguments, client: Client) -> Result<ManagerOptions, CommandError> {
+    let mut options = ManagerOptions::new(client, SystemClock::shared());
+    if let Ok(key) = std::env::var(ADMIN_KEY) {
+        options.admin_key = key;
+    } else {
+        tracing::warn!("{ADMIN_KEY} is not set: the admin key is random and nobody knows it");
+    }
+    options.authentication = !arguments.no_authentication;
+    options.domain = arguments.domain;
+    options.default_namespace = arguments.namespace;
+    options.drivers = DriverList::from_variable(Some(&arguments.drivers));
+    options.mounts_allowed = !arguments.no_mounts;
+    options.mount_deadline = Duration::from_secs(arguments.mount_deadline);
+    options.gateway_checks_token = arguments.gateway_checks_token;
+    options.runtime_certificates = arguments.runtime_certificates.as_deref().map(certificates).transpose()?;
+    Ok(options)
+}
+
+fn certificates(folder: &Path) -> Result<RuntimeCertificates, CommandError> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).map_err(|source| CommandError::Certificates { path, source })
+    };
+    Ok(RuntimeCertificates {
+        authority: read("ca.crt")?,
+        certificate: read("client.crt")?,
+        key: read("client.key")?,
+    })
+}
+
+/// Completes when the process is interrupted or asked to end.
+async fn told_to_stop() {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
