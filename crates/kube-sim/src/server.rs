@@ -1,5 +1,6 @@
 //! What all requests share.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use clock::SharedClock;
@@ -12,13 +13,19 @@ use crate::kinds::Registry;
 use crate::logs::PodLogs;
 use crate::state::State;
 
-#[derive(Debug)]
 pub(crate) struct Server {
     state: Mutex<State>,
     clock: SharedClock,
     logs: RwLock<Option<Arc<dyn PodLogs>>>,
     faults: RwLock<Option<Arc<dyn Faults>>>,
     pub(crate) identity: Identity,
+}
+
+/// Objects may be Secrets, so the state is never printed.
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Server").field("identity", &self.identity).finish_non_exhaustive()
+    }
 }
 
 impl Server {

@@ -157,4 +157,5 @@ async fn every_committed_write_is_in_the_journal_without_secrets() {
         assert!(!line.contains("hunter22") && !line.contains("aHVudGVyMjI"), "{line}");
         assert!(!line.contains("managedFields"), "{line}");
     }
+    assert!(!format!("{server:?}").contains(server.token()));
 }

@@ -66,6 +66,9 @@ impl Call {
         if !body.is_object() {
             return Err(ApiError::bad_request("the body of the request is not an object"));
         }
+        if !body["metadata"].is_object() && !body["metadata"].is_null() {
+            return Err(ApiError::bad_request("metadata of the object is not an object"));
+        }
         let (kind, api_version) = (&body["kind"], &body["apiVersion"]);
         if kind.is_null() && api_version.is_null() && self.resource.custom().is_none() {
             return Ok(());

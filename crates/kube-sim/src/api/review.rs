@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::error::{ApiError, ApiResult};
 use crate::http::path::ResourcePath;
 
 /// The reviews that are answered, by resource.
@@ -25,7 +26,10 @@ pub(crate) fn kind(path: &ResourcePath) -> Option<&'static str> {
 }
 
 /// The answer to a review.
-pub(crate) fn answer(kind: &str, path: &ResourcePath, mut review: Value) -> Value {
+pub(crate) fn answer(kind: &str, path: &ResourcePath, mut review: Value) -> ApiResult<Value> {
+    if !review.is_object() {
+        return Err(ApiError::bad_request("the body of the request is not an object"));
+    }
     let anything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
     review["kind"] = kind.into();
     review["apiVersion"] = format!("{}/{}", path.group, path.version).into();
@@ -39,5 +43,5 @@ pub(crate) fn answer(kind: &str, path: &ResourcePath, mut review: Value) -> Valu
         }
         _ => json!({"allowed": true, "reason": "the lab's token may do everything"}),
     };
-    review
+    Ok(review)
 }

@@ -31,7 +31,7 @@ pub(crate) async fn answer(
     if request.method == Method::POST
         && let Some(kind) = review::kind(&path)
     {
-        return Ok(reply::json(201, &review::answer(kind, &path, read_body(request, &body)?)));
+        return Ok(reply::json(201, &review::answer(kind, &path, read_body(request, &body)?)?));
     }
     let resource = server
         .registry()

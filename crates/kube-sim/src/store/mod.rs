@@ -55,7 +55,6 @@ impl ChangeKind {
 }
 
 /// One committed write.
-#[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) revision: u64,
     pub(crate) address: Address,
@@ -69,7 +68,6 @@ pub(crate) struct Change {
 type Objects = BTreeMap<(String, String), Arc<Value>>;
 
 /// Every object there is.
-#[derive(Debug)]
 pub(crate) struct Store {
     revision: u64,
     /// The last revision that the history has forgotten.
@@ -80,6 +78,19 @@ pub(crate) struct Store {
     by_uid: HashMap<String, Address>,
     dependents: HashMap<String, BTreeSet<Address>>,
     journal: Option<Journal>,
+}
+
+/// Objects may be Secrets, so they are never printed.
+impl fmt::Debug for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {} at {}", self.kind.name(), self.address, self.revision)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").field("revision", &self.revision).finish_non_exhaustive()
+    }
 }
 
 impl Store {
