@@ -111,14 +111,34 @@ impl Objects {
         let version = api_version(reference);
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let kind = GroupVersionKind::gvk(group, version, &reference.kind);
-        let (resource, capabilities): (ApiResource, _) = discovery::pinned_kind(&self.client, &kind)
-            .await
-            .map_err(|source| ObjectError::Api { operation: operation.to_owned(), source })?;
-        Ok(match capabilities.scope {
-            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
-            Scope::Namespaced => Api::namespaced_with(self.client.clone(), &reference.namespace, &resource),
+        let (resource, is_namespaced) = match well_known(&kind) {
+            Some(known) => known,
+            None => discovery::pinned_kind(&self.client, &kind)
+                .await
+                .map(|(resource, capabilities)| (resource, capabilities.scope == Scope::Namespaced))
+                .map_err(|source| ObjectError::Api { operation: operation.to_owned(), source })?,
+        };
+        Ok(if is_namespaced {
+            Api::namespaced_with(self.client.clone(), &reference.namespace, &resource)
+        } else {
+            Api::all_with(self.client.clone(), &resource)
         })
     }
+}
+
+/// The resource of a kind that scenarios use all the time, and whether it is namespaced: two requests saved each.
+fn well_known(kind: &GroupVersionKind) -> Option<(ApiResource, bool)> {
+    let (plural, is_namespaced) = match (kind.group.as_str(), kind.version.as_str(), kind.kind.as_str()) {
+        ("", "v1", "Secret") => ("secrets", true),
+        ("", "v1", "ConfigMap") => ("configmaps", true),
+        ("", "v1", "Pod") => ("pods", true),
+        ("", "v1", "PersistentVolume") => ("persistentvolumes", false),
+        ("", "v1", "Namespace") => ("namespaces", false),
+        ("agents.kruise.io", "v1alpha1", "SandboxSet") => ("sandboxsets", true),
+        ("agents.kruise.io", "v1alpha1", "Sandbox") => ("sandboxes", true),
+        _ => return None,
+    };
+    Some((ApiResource::from_gvk_with_plural(kind, plural), is_namespaced))
 }
 
 /// More than one TLS library may be linked in; the process uses one.

@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::path::Path;
-
 use common::{Bench, Double, Script, document, pool_event};
 use lab::{Capability, Mount};
 use regex::Regex;
@@ -16,7 +14,7 @@ use serde_json::{Value, json};
 async fn reported() -> (Bench, Summary) {
     let mut bench = Bench::new();
     if let Some(folder) = std::env::var_os("KEEP_REPORT") {
-        bench.options.report = Path::new(&folder).to_owned();
+        bench.options.report = folder.into();
     }
     let warning = json!({
         "type": "Warning", "reason": "FailedMount", "message": "failed to check bucket \"demo\": Bucket not found",

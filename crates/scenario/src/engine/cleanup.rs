@@ -24,7 +24,8 @@ pub(super) async fn clean(context: &Context<'_>, check_leftovers: bool) -> Vec<F
 
 async fn kill_all(context: &Context<'_>, failures: &mut Vec<Failure>) {
     let place = context.planned.source.path.display().to_string();
-    let mut ids: Vec<String> = context.sandboxes().into_iter().map(|made| made.info.sandbox_id).collect();
+    let left = context.sandboxes().into_iter().filter(|made| !made.ended);
+    let mut ids: Vec<String> = left.map(|made| made.info.sandbox_id).collect();
     match context.client.list(&ListQuery::default()).await {
         Ok(listed) => ids.extend(listed.into_iter().map(|info| info.sandbox_id)),
         Err(error) => failures.push(Failure::new("cleanup", &place, chain(&error))),

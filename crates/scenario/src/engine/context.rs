@@ -25,6 +25,8 @@ pub(crate) struct Made {
     pub(crate) pod: String,
     /// The step's title.
     pub(crate) step: String,
+    /// Whether a step has ended it.
+    pub(crate) ended: bool,
 }
 
 impl Made {
@@ -38,7 +40,7 @@ impl Made {
                 || (String::new(), info.sandbox_id.clone()),
                 |(namespace, name)| (namespace.to_owned(), name.to_owned()),
             );
-        Self { info, namespace, pod, step: step.to_owned() }
+        Self { info, namespace, pod, step: step.to_owned(), ended: false }
     }
 
     fn value(&self) -> Value {
@@ -179,6 +181,13 @@ impl<'a> Context<'a> {
         }
         if !names.every.iter().any(|known| known.info.sandbox_id == made.info.sandbox_id) {
             names.every.push(made);
+        }
+    }
+
+    /// Notes that a step has ended the sandbox of this id.
+    pub(crate) fn remember_end(&self, id: &str) {
+        for made in self.lock().every.iter_mut().filter(|made| made.info.sandbox_id == id) {
+            made.ended = true;
         }
     }
 

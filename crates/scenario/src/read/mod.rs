@@ -100,28 +100,28 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn read_file(path: &Path, scenarios: &mut Vec<Planned>, problems: &mut Vec<Problem>) {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return problems.push(Problem::of_file(path, format!("can't be read: {error}"))),
-    };
-    let source = Source::new(path, text);
+    match std::fs::read_to_string(path) {
+        Ok(text) => read_text(&Source::new(path, text), &root_of(path), scenarios, problems),
+        Err(error) => problems.push(Problem::of_file(path, format!("can't be read: {error}"))),
+    }
+}
+
+fn read_text(source: &Source, root: &Path, scenarios: &mut Vec<Planned>, problems: &mut Vec<Problem>) {
     let nodes = match yaml::documents::<Node>(source.text()) {
         Ok(nodes) => nodes,
-        Err(error) => return problems.push(not_yaml(&source, &error)),
+        Err(error) => return problems.push(not_yaml(source, &error)),
     };
     if nodes.is_empty() {
-        problems.push(Problem::of_file(path, "the file holds no scenario"));
+        problems.push(Problem::of_file(&source.path, "the file holds no scenario"));
     }
     for node in nodes {
         match decode::decode::<Scenario>(&node) {
-            Err(error) => problems.push(Problem::of_decoding(&source, error)),
+            Err(error) => problems.push(Problem::of_decoding(source, error)),
             Ok(scenario) => {
-                let root = root_of(path);
-                let mut found = Vec::new();
-                let objects = fixtures::gather(&scenario, &root, &source, &node, &mut found);
-                check::scenario(&scenario, &objects, &root, &source, &node, &mut found);
-                problems.append(&mut found);
-                scenarios.push(Planned { scenario, objects, root, source: source.clone(), node });
+                let objects = fixtures::gather(&scenario, root, source, &node, problems);
+                check::scenario(&scenario, &objects, root, source, &node, problems);
+                let (root, source) = (root.to_owned(), source.clone());
+                scenarios.push(Planned { scenario, objects, root, source, node });
             }
         }
     }
@@ -145,4 +145,43 @@ fn root_of(path: &Path) -> PathBuf {
     }
     let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     absolute.ancestors().find(has_fixtures).unwrap_or(folder).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts that look like scenarios more often than chance would have it.
+    fn scenario_like() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("apiVersion: mountlab.dev/v1\n".to_owned()),
+            Just("kind: Scenario\n".to_owned()),
+            Just("metadata: {name: x}\n".to_owned()),
+            Just("steps:\n  - ".to_owned()),
+            Just("create: {template: ${a.b[0]}}\n".to_owned()),
+            Just("    expect: {status: {oneOf: [".to_owned()),
+            Just("never: [{event: {type: *x}}]\n".to_owned()),
+            Just("---\n".to_owned()),
+            "[a-z:{}\\[\\],&*!|>'\"# \n-]{0,12}",
+            any::<String>(),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic_and_every_problem_has_a_place_in_it(text in scenario_like()) {
+            let source = Source::new(Path::new("scenario.yaml"), text);
+            let (mut scenarios, mut problems) = (Vec::new(), Vec::new());
+            read_text(&source, Path::new("/nonexistent"), &mut scenarios, &mut problems);
+            prop_assert!(!scenarios.is_empty() || !problems.is_empty());
+            for problem in problems {
+                let place = problem.place.map_or(0, |place| place.start);
+                prop_assert!(place <= source.text().len());
+                prop_assert!(!problem.to_string().is_empty());
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
 //! A double of a lab: the E2B API by wiremock, a journal that the test feeds, and a ledger of leftovers.
+#![allow(dead_code, reason = "each test program that shares this module uses a part of it")]
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -35,7 +35,10 @@ pub(super) async fn act(
         client.set_timeout(&id, timeout.seconds).await.map(|reply| done(&reply))
     } else if let Some(kill) = &step.kill {
         let id = context.sandbox_id(&context.fill(&kill.sandbox)?);
-        client.kill(&id).await.map(|reply| done(&reply))
+        client.kill(&id).await.map(|reply| {
+            context.remember_end(&id);
+            done(&reply)
+        })
     } else {
         return Ok(None);
     };
