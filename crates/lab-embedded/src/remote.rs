@@ -17,7 +17,9 @@ use crate::protocol::{Call, Refusal, Report, Request, Up};
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
 type Answer = Result<Value, Refusal>;
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
+
+/// Who waits for an answer, by the number of the call; nothing once no answer can come any more.
+type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>;
 
 /// The outside end of the control channel.
 pub(crate) struct Remote {
@@ -41,7 +43,7 @@ impl Remote {
         let (calls, outgoing) = mpsc::unbounded_channel();
         let (ended_sender, ended) = watch::channel(None);
         let (up_sender, up) = oneshot::channel();
-        let waiting = Waiting::default();
+        let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
         let incoming = Incoming { lab: lab.clone(), journal, waiting: waiting.clone(), up: Some(up_sender), ended: ended_sender };
         let tasks = vec![tokio::spawn(incoming.run(reader)), tokio::spawn(send_calls(writer, outgoing))];
         (Self { lab, next_id: 0.into(), calls, waiting, ended, tasks }, up)
@@ -52,7 +54,10 @@ impl Remote {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let asked = format!("{request:?}");
         let (sender, answer) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(waiting) => drop(waiting.insert(id, sender)),
+            None => return Err(self.gone()),
+        }
         if self.calls.send(Call { id, request }).is_err() {
             return Err(self.gone());
         }
@@ -110,7 +115,7 @@ impl Incoming {
             }
         };
         self.fail("lab", &reason);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn take(&mut self, report: Report) {
@@ -127,8 +132,8 @@ impl Incoming {
             Report::Failed { part, reason } => self.fail(&part, &reason),
             Report::Journal(entry) => self.journal.adopt(&entry),
             Report::Answer { id, result } => {
-                let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                if let Some(sender) = waiting {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(sender) = waiting.as_mut().and_then(|waiting| waiting.remove(&id)) {
                     // Nobody waits any more when the call's deadline has passed.
                     let _ = sender.send(result);
                 }
