@@ -1,5 +1,6 @@
 //! OpenAPI v3, as far as `kubectl explain`, `apply` and `create` need it.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -8,17 +9,31 @@ use crate::kinds::{Origin, Registry, ResourceType};
 use crate::schema::{components, metadata_component};
 
 /// `/openapi/v3`: where the document of each group and version is.
-pub(crate) fn index(registry: &Registry, revision: u64) -> Value {
+pub(crate) fn index(registry: &Registry) -> Value {
     let mut paths = Map::new();
     for (group, versions) in registry.groups() {
         for version in versions {
             let path =
                 if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-            let url = format!("/openapi/v3/{path}?hash={revision}");
+            let hash = content_hash(registry, &group, &version);
+            let url = format!("/openapi/v3/{path}?hash={hash:016X}");
             paths.insert(path, json!({"serverRelativeURL": url}));
         }
     }
     json!({"paths": paths})
+}
+
+/// Changes with what the document of a group and version says, so that clients may keep it for ever.
+fn content_hash(registry: &Registry, group: &str, version: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    for resource in registry.all().filter(|resource| resource.group == group && resource.version == version) {
+        resource.kind.hash(&mut hasher);
+        if let Some(custom) = resource.custom() {
+            custom.schema.to_string().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 /// The document of one group and version.

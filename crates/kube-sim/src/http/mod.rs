@@ -11,7 +11,7 @@ pub(crate) mod show;
 pub(crate) mod watch;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use serde_json::{Value, json};
 
@@ -58,8 +58,16 @@ fn discover(server: &Server, request: &Parts, target: &Target) -> Option<Reply> 
         Target::Resources(group, version) => {
             reply::json(200, &discovery::resources(&registry, group, version)?)
         }
-        Target::OpenApiIndex => reply::json(200, &openapi::index(&registry, server.state().store.revision())),
-        Target::OpenApi(group, version) => reply::json(200, &openapi::document(&registry, group, version)?),
+        Target::OpenApiIndex => reply::json(200, &openapi::index(&registry)),
+        Target::OpenApi(group, version) => {
+            let mut document = reply::json(200, &openapi::document(&registry, group, version)?);
+            if request.uri.query().is_some_and(|query| query.contains("hash=")) {
+                document
+                    .headers_mut()
+                    .insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=604800, immutable"));
+            }
+            document
+        }
         Target::Resource(_) => return None,
     })
 }

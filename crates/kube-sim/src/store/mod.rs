@@ -20,7 +20,7 @@ use crate::kinds::Collection;
 use watch::Watcher;
 
 /// How many changes are kept for watches that resume; older ones answer 410. Each holds a copy of its object.
-const HISTORY: usize = 4096;
+const HISTORY: usize = 2048;
 
 /// Where an object is: its collection, its namespace (empty for cluster scope) and its name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
