@@ -78,15 +78,13 @@ fn open_report(arguments: &Arguments) -> io::Result<File> {
 }
 
 fn become_program(arguments: &Arguments) -> LaunchError {
-    match prepare(arguments) {
-        Err(problem) => problem,
-        Ok(()) => {
-            let mut words = arguments.command.iter();
-            let program = words.next().cloned().unwrap_or_default();
-            let source = Command::new(&program).args(words).exec();
-            LaunchError::Execute { program, source }
-        }
+    if let Err(problem) = prepare(arguments) {
+        return problem;
     }
+    let mut words = arguments.command.iter();
+    let program = words.next().cloned().unwrap_or_default();
+    let source = Command::new(&program).args(words).exec();
+    LaunchError::Execute { program, source }
 }
 
 fn prepare(arguments: &Arguments) -> Result<(), LaunchError> {

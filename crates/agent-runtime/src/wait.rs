@@ -44,15 +44,11 @@ pub(crate) enum WaitError {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), WaitError> {
     let limit =
         Duration::try_from_secs_f64(arguments.timeout).map_err(|_| WaitError::Timeout(arguments.timeout))?;
-    match &arguments.dir {
-        Some(directory) => {
-            until(|| installed(directory), limit, &format!("an installation in {}", directory.display()))
-        }
-        None => {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
-            until(|| healthy(address), limit, &format!("envd on {address}"))
-        }
+    if let Some(directory) = &arguments.dir {
+        return until(|| installed(directory), limit, &format!("an installation in {}", directory.display()));
     }
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
+    until(|| healthy(address), limit, &format!("envd on {address}"))
 }
 
 /// Looks until it succeeds or `limit` has passed; the last failure is part of the error.

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use http::HeaderMap;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::http_error::HttpError;
@@ -13,6 +14,9 @@ use super::state::SharedEnvd;
 
 /// The header with the access token.
 pub(crate) const TOKEN_HEADER: &str = "x-access-token";
+
+/// Below it are the storage routes.
+const STORAGE_PREFIX: &str = "/v1/storage/";
 
 /// Paths with a rule of their own, or none.
 const OPEN: [&str; 3] = ["/health", "/init", "/files"];
@@ -22,9 +26,19 @@ pub(crate) async fn require_token(State(envd): State<SharedEnvd>, request: Reque
     // A preflight carries no headers of its own; the browser asks before it sends the token.
     let exempt = OPEN.contains(&request.uri().path()) || request.method() == http::Method::OPTIONS;
     if !exempt && let Err(problem) = check_header(envd.identity().token.as_deref(), request.headers()) {
-        return problem.into_response();
+        return refusal(&request, problem);
     }
     next.run(request).await
+}
+
+/// The answer to a wrong token. The storage routes have always had it in `error`.
+fn refusal(request: &Request, problem: HttpError) -> Response {
+    if !request.uri().path().starts_with(STORAGE_PREFIX) {
+        return problem.into_response();
+    }
+    let body =
+        json!({ "code": problem.status.as_u16(), "message": problem.message, "error": problem.message });
+    (problem.status, axum::Json(body)).into_response()
 }
 
 /// Checks the header against `token`.

@@ -37,14 +37,14 @@ impl Driver {
         Self { socket, deadline: Instant::now() + limit, limit }
     }
 
-    /// NodePublishVolume.
+    /// Asks for a mount.
     pub(super) async fn publish(self, request: NodePublishVolumeRequest) -> Result<(), Problem> {
         let concealer = concealer(&request);
         let outcome = self.call(async |mut client| client.node_publish_volume(request).await.map(drop)).await;
         outcome.map_err(|failure| failure.into_problem("NodePublishVolume", &concealer))
     }
 
-    /// NodeUnpublishVolume; a volume the driver doesn't know is fine.
+    /// Asks for an unmount; a volume the driver doesn't know is fine.
     pub(super) async fn unpublish(self, request: NodeUnpublishVolumeRequest) -> Result<(), Problem> {
         match self.call(async |mut client| client.node_unpublish_volume(request).await.map(drop)).await {
             Err(Failure::Answered(status)) if status.code() == Code::NotFound => Ok(()),
@@ -151,7 +151,7 @@ fn without_keys(text: &str) -> String {
         let end = option.find([',', ' ', '"', '\'', '\n', ']', ')']).unwrap_or(option.len());
         let (option, after) = option.split_at(end);
         match option.split_once('=') {
-            Some((name, _)) => clean.push_str(&format!("{name}={}", journal::secrecy::REDACTED)),
+            Some((name, _)) => clean.extend([name, "=", journal::secrecy::REDACTED]),
             None => clean.push_str(option),
         }
         rest = after;

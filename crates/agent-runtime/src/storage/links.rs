@@ -44,7 +44,7 @@ impl Link {
     pub(super) fn plan(&self, table: &MountTable) -> Result<Step, Problem> {
         let path = &self.path;
         if path.file_name().is_none() {
-            return Err(refuse("link path cannot be empty".to_owned()));
+            return Err(refuse("link path cannot be empty"));
         }
         match fs::symlink_metadata(path) {
             Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(Step::Create),
@@ -132,7 +132,7 @@ impl Link {
     }
 }
 
-fn refuse(text: String) -> Problem {
+fn refuse(text: impl std::fmt::Display) -> Problem {
     Problem::precondition(format!("failed to create symlink: {text}"))
 }
 

@@ -24,15 +24,12 @@ fn unescape(field: &[u8]) -> Vec<u8> {
             .filter(|digits| first == b'\\' && digits.iter().all(|digit| (b'0'..b'8').contains(digit)));
         let code =
             digits.map(|digits| digits.iter().fold(0_u32, |code, digit| code * 8 + u32::from(digit - b'0')));
-        match code.and_then(|code| u8::try_from(code).ok()) {
-            Some(byte) => {
-                plain.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                plain.push(first);
-                rest = after;
-            }
+        if let Some(byte) = code.and_then(|code| u8::try_from(code).ok()) {
+            plain.push(byte);
+            rest = &after[3..];
+        } else {
+            plain.push(first);
+            rest = after;
         }
     }
     plain

@@ -1,5 +1,6 @@
 //! `/files`.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +21,7 @@ async fn get(sandbox: &Sandbox, query: &[(&str, &str)]) -> Response {
 fn multipart(parts: &[(&str, &str, &str)]) -> (String, String) {
     let mut text = String::new();
     for (name, file, content) in parts {
-        text += &format!(
-            "--b0\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\r\n{content}\r\n"
-        );
+        write!(text, "--b0\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\r\n{content}\r\n").expect("written");
     }
     ("multipart/form-data; boundary=b0".to_owned(), text + "--b0--\r\n")
 }

@@ -12,6 +12,7 @@ mod helper;
 mod http;
 mod install;
 mod process;
+mod program;
 mod sdk;
 mod storage;
 mod support;

@@ -145,7 +145,7 @@ async fn output_reaches_everybody_in_order_and_in_bounded_pieces() {
     assert!(longest <= Some((32_usize << 10).div_ceil(3) * 4), "{longest:?}");
     let (_, stream) = sandbox.shell("seq 1 200000; echo done >&2").await;
     let output = Output::of(stream).await;
-    let expected = (1..=200_000).map(|number| format!("{number}\n")).collect::<String>();
+    let expected = (1..=200_000).fold(String::new(), |text, number| text + &number.to_string() + "\n");
     assert!(output.stdout == expected, "{} bytes of {}", output.stdout.len(), expected.len());
     assert_eq!(output.stderr, "done\n");
 }

@@ -1,5 +1,8 @@
 //! Watches of `filesystem.Filesystem`.
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{FileAttr, FileHandle, FileType, INodeNo, ReplyAttr, Request};
 use serde_json::{Value, json};
 
 use crate::support::rpc::{End, Stream};
@@ -115,4 +118,47 @@ async fn what_cant_be_watched() {
         let created = sandbox.refused("/filesystem.Filesystem/CreateWatcher", json!({ "path": path })).await;
         assert_eq!(created, code);
     }
+}
+
+/// A network file system with nothing in it.
+struct Empty;
+
+impl fuser::Filesystem for Empty {
+    fn getattr(&self, _: &Request, _: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let attributes = FileAttr {
+            ino: INodeNo::ROOT,
+            size: 0,
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind: FileType::Directory,
+            perm: 0o755,
+            nlink: 2,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            flags: 0,
+            blksize: 512,
+        };
+        reply.attr(&Duration::from_secs(60), &attributes);
+    }
+}
+
+#[tokio::test]
+async fn a_network_mount_is_watched_only_on_demand() {
+    let sandbox = Sandbox::start().await;
+    let mount_point = sandbox.path("mounted");
+    std::fs::create_dir(&mount_point).expect("made");
+    let mounted = fuser::spawn_mount(Empty, &mount_point, &fuser::Config::default());
+    let mounted = mounted.expect("this test needs /dev/fuse and the right to mount");
+    std::os::unix::fs::symlink(&mount_point, sandbox.path("link")).expect("made");
+    for path in ["mounted", "link"] {
+        let refused = sandbox.refused("/filesystem.Filesystem/CreateWatcher", json!({ "path": path })).await;
+        assert_eq!(refused, "invalid_argument");
+    }
+    let allowed = json!({ "path": "link", "allowNetworkMounts": true });
+    sandbox.ask("/filesystem.Filesystem/CreateWatcher", allowed).await;
+    mounted.umount_and_join().expect("unmounted");
 }

@@ -24,8 +24,9 @@ while ((await sbx.commands.list()).length > 0) assert.ok(Date.now() < limit, 'th
 held('commands', true)
 
 const sleeper = await sbx.commands.run('sleep 60', { background: true })
-held('kill', (await sleeper.kill()) && !(await sbx.commands.kill(sleeper.pid)))
+held('kill', await sleeper.kill())
 await assert.rejects(sleeper.wait(), CommandExitError)
+held('kill again', !(await sbx.commands.kill(sleeper.pid)))
 const cat = await sbx.commands.run('cat', { background: true, stdin: true })
 await sbx.commands.sendStdin(cat.pid, 'line\n')
 await sbx.commands.closeStdin(cat.pid)

@@ -35,7 +35,7 @@ pub(super) async fn compose(State(envd): State<SharedEnvd>, body: Bytes) -> Resu
         return Err(HttpError::bad_request("the destination is also a source"));
     }
     blocking(move || {
-        let inputs = sources.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut output = place::open(&destination, &account)?;
         for mut input in inputs {
             io::copy(&mut input, &mut output).map_err(|problem| failed("write", &destination, &problem))?;

@@ -151,6 +151,6 @@ pub(crate) struct FilesystemEvent {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum WatchMessage {
     Start {},
-    Filesystem(FilesystemEvent),
+    Filesystem(Box<FilesystemEvent>),
     Keepalive {},
 }

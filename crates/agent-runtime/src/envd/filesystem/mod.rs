@@ -103,7 +103,10 @@ async fn open(envd: &Envd, call: &Call, request: WatchRequest) -> Result<Watch, 
 fn messages(watch: Watch) -> Messages<WatchMessage> {
     let events = stream::try_unfold(watch, async |mut watch| {
         let events = watch.next().await?;
-        Ok(Some((stream::iter(events.into_iter().map(|event| Ok(WatchMessage::Filesystem(event)))), watch)))
+        Ok(Some((
+            stream::iter(events.into_iter().map(|event| Ok(WatchMessage::Filesystem(Box::new(event))))),
+            watch,
+        )))
     });
     let flat = events.flat_map(|batch| match batch {
         Ok(events) => events.boxed(),

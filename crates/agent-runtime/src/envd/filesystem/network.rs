@@ -14,7 +14,7 @@ const CIFS: i64 = 0xff53_4d42;
 pub(super) fn refuse(path: &Path) -> Result<(), RpcError> {
     let what = format!("cannot tell the file system of {}", path.display());
     let found = rustix::fs::statfs(path).map_err(|errno| RpcError::from_io(&what, &errno.into()))?;
-    if is_network(i64::from(found.f_type)) {
+    if is_network(found.f_type) {
         let text =
             format!("cannot watch {}: it is on a network mount; allow network mounts to try", path.display());
         return Err(RpcError::new(Code::InvalidArgument, text));

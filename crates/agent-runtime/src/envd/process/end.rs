@@ -61,7 +61,7 @@ mod tests {
     #[case::success(0, 0, true, "exit status 0", None)]
     #[case::failure(3 << 8, 3, true, "exit status 3", Some("exit status 3"))]
     #[case::killed(9, -1, false, "signal: killed", Some("signal: killed"))]
-    #[case::crashed(11 | 0x80, -1, false, "signal: segmentation fault", Some("signal: segmentation fault"))]
+    #[case::crashed(0x8b, -1, false, "signal: segmentation fault", Some("signal: segmentation fault"))]
     #[case::rare(34, -1, false, "signal: signal 34", Some("signal: signal 34"))]
     fn told(
         #[case] raw: i32,

@@ -1,7 +1,6 @@
 //! A process that envd has started, and the tasks that carry its output.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -70,20 +69,17 @@ impl Running {
         Ok((running, Outlets { child, terminal: reader }))
     }
 
-    /// Carries output until there is no more, then tells the end.
-    pub(crate) async fn supervise(self: &Arc<Self>, outlets: Outlets) {
+    /// Carries output until there is no more, and returns the end, which nobody has been told yet.
+    pub(crate) async fn supervise(&self, outlets: Outlets) -> End {
         let Outlets { mut child, terminal } = outlets;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (_, _, _, status) = tokio::join!(
+        let ((), (), (), status) = tokio::join!(
             self.carry(stdout, PIPE_CHUNK, Data::Stdout),
             self.carry(stderr, PIPE_CHUNK, Data::Stderr),
             self.carry(terminal, TERMINAL_CHUNK, Data::Pty),
             child.wait()
         );
-        let end = status.map_or_else(|problem| End::unknown(&problem), End::from_status);
-        let body = serde_json::json!({ "pid": self.info.pid, "status": end.status });
-        crate::announcement::announce("exited", &self.info.config.cmd, body);
-        self.fanout.finish(end).await;
+        status.map_or_else(|problem| End::unknown(&problem), End::from_status)
     }
 
     /// Carries output until its end. Reading a terminal fails once nobody has its other side open: that is its end.

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
+use journal::secrecy::REDACTED;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::messages::{Event, EventMessage, ProcessInfo, SelectRequest, StartRequest};
+use super::messages::{Event, EventMessage, ProcessConfig, ProcessInfo, SelectRequest, StartRequest};
 use super::running::{Outlets, Running};
 use super::spawn::{Recipe, spawn};
 use crate::envd::accounts::Account;
@@ -20,6 +21,7 @@ use crate::envd::connect::{Call, Code, Messages, RpcError};
 use crate::envd::paths::resolve;
 use crate::envd::rpc_problem::account_of;
 use crate::envd::state::{Envd, SharedEnvd};
+use crate::storage::helper;
 
 /// Where programs are looked for when envd itself was started without a path.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,7 +37,7 @@ pub(crate) async fn start(
     let spawned =
         spawn(&recipe).await.map_err(|problem| RpcError::new(Code::InvalidArgument, problem.to_string()))?;
     let pid = spawned.pid;
-    let info = ProcessInfo { config: request.process, pid, tag: request.tag };
+    let info = ProcessInfo { config: shown(request.process), pid, tag: request.tag };
     let (process, outlets) = Running::new(info, spawned).map_err(|problem| {
         RpcError::new(Code::Internal, format!("cannot follow process {pid}: {problem}"))
     })?;
@@ -62,6 +64,23 @@ fn messages(pid: u32, events: mpsc::Receiver<Event>) -> Messages<EventMessage> {
     start.chain(ReceiverStream::new(events)).map(|event| Ok(EventMessage { event })).boxed()
 }
 
+/// A process as others may see it: the older way to mount has secrets in the storage helper's arguments.
+fn shown(mut config: ProcessConfig) -> ProcessConfig {
+    if Path::new(&config.cmd).file_name().is_some_and(|name| name == helper::PROGRAM) {
+        let mut value_follows = false;
+        for argument in &mut config.args {
+            let joined =
+                argument.starts_with("--config=") || (argument.starts_with("-c") && argument.len() > 2);
+            let alone = argument == "--config" || argument == "-c";
+            if value_follows || joined {
+                REDACTED.clone_into(argument);
+            }
+            value_follows = alone;
+        }
+    }
+    config
+}
+
 /// Sees the process through to its end, which `limit` may bring about.
 async fn supervise(envd: SharedEnvd, process: Arc<Running>, outlets: Outlets, limit: Option<Duration>) {
     let killer = limit.map(|limit| {
@@ -73,11 +92,15 @@ async fn supervise(envd: SharedEnvd, process: Arc<Running>, outlets: Outlets, li
             }
         })
     });
-    process.supervise(outlets).await;
+    let end = process.supervise(outlets).await;
     if let Some(killer) = killer {
         killer.abort();
     }
+    let told = json!({ "pid": process.info.pid, "status": end.status });
+    crate::announcement::announce("exited", &process.info.config.cmd, told);
+    // First forgotten, then told: who knows of the end can rely on it.
     envd.processes.end(&process);
+    process.fanout.finish(end).await;
 }
 
 fn recipe(envd: &Envd, account: &Account, request: &StartRequest) -> Result<Recipe, RpcError> {
@@ -109,13 +132,10 @@ fn directory(envd: &Envd, account: &Account, asked: Option<&str>) -> Result<Path
     if path.is_dir() {
         return Ok(path);
     }
-    match asked {
-        None => Ok(Path::new("/").to_owned()),
-        Some(_) => {
-            let text = format!("working directory {} does not exist", path.display());
-            Err(RpcError::new(Code::InvalidArgument, text))
-        }
+    if asked.is_none() {
+        return Ok(Path::new("/").to_owned());
     }
+    Err(RpcError::new(Code::InvalidArgument, format!("working directory {} does not exist", path.display())))
 }
 
 /// The environment: the account's, the default one, the request's; later wins. Nothing else is inherited.
@@ -130,4 +150,27 @@ fn environment(envd: &Envd, account: &Account, asked: &BTreeMap<String, String>)
     environment.extend(envd.default_environment());
     environment.extend(asked.clone());
     environment
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::long(&["mount", "--driver", "d", "--config", "c2VjcmV0"], &["mount", "--driver", "d", "--config", REDACTED])]
+    #[case::short(&["mount", "-c", "c2VjcmV0", "-d", "d"], &["mount", "-c", REDACTED, "-d", "d"])]
+    #[case::joined(&["mount", "--config=c2VjcmV0", "--debug"], &["mount", REDACTED, "--debug"])]
+    #[case::glued(&["mount", "-cc2VjcmV0", "-d", "d"], &["mount", REDACTED, "-d", "d"])]
+    fn the_helpers_secrets_are_not_listed(#[case] arguments: &[&str], #[case] expected: &[&str]) {
+        let config = |cmd: &str, args: &[&str]| ProcessConfig {
+            cmd: cmd.into(),
+            args: args.iter().map(|argument| (*argument).to_owned()).collect(),
+            ..ProcessConfig::default()
+        };
+        let path = "/mnt/envd/sandbox-runtime-storage";
+        assert_eq!(shown(config(path, arguments)), config(path, expected));
+        assert_eq!(shown(config("/bin/other", arguments)), config("/bin/other", arguments));
+    }
 }

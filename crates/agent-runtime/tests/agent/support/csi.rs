@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::Sandbox;
 
-/// How the driver answers NodePublishVolume.
+/// How the driver answers a request to mount.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Behaviour {
     /// Makes the target directory.

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod csi;
+pub(crate) mod enclosure;
 pub(crate) mod rpc;
 
 use std::net::SocketAddr;
