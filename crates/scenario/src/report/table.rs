@@ -74,9 +74,18 @@ fn sum(summary: &Summary) -> String {
     )
 }
 
-/// Every failure, scenario by scenario; empty when there is none.
+/// What the machine lacks, and every failure, scenario by scenario; empty when there is none.
 pub fn render_failures(summary: &Summary, style: Style) -> String {
     let mut text = String::new();
+    let mut told = "";
+    for result in &summary.scenarios {
+        if let Verdict::Machine { reason } = &result.verdict
+            && reason != told
+        {
+            let _ = writeln!(text, "\n{}: {reason}", style.paint(&result.verdict, "cannot run"));
+            told = reason;
+        }
+    }
     for result in summary.scenarios.iter().filter(|result| !result.failures.is_empty()) {
         let head = style.paint(&result.verdict, &result.name);
         for failure in &result.failures {
