@@ -11,6 +11,7 @@ mod failure;
 mod judge;
 mod observer;
 mod pools;
+mod record;
 mod scenario;
 mod setup;
 mod steps;
