@@ -123,11 +123,17 @@ impl LogReader {
 /// The attempts of one container.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Logs {
-    attempts: Arc<Mutex<(Option<Arc<Log>>, Option<Arc<Log>>)>>,
+    attempts: Arc<Mutex<Attempts>>,
+}
+
+#[derive(Debug, Default)]
+struct Attempts {
+    current: Option<Arc<Log>>,
+    previous: Option<Arc<Log>>,
 }
 
 impl Logs {
-    fn lock(&self) -> MutexGuard<'_, (Option<Arc<Log>>, Option<Arc<Log>>)> {
+    fn lock(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,14 +141,14 @@ impl Logs {
     pub(crate) fn begin(&self) -> Arc<Log> {
         let log = Arc::<Log>::default();
         let mut attempts = self.lock();
-        attempts.1 = attempts.0.replace(log.clone());
+        attempts.previous = attempts.current.replace(log.clone());
         log
     }
 
     /// The current attempt's log, or the one before it.
     pub(crate) fn get(&self, previous: bool) -> Option<Arc<Log>> {
         let attempts = self.lock();
-        if previous { attempts.1.clone() } else { attempts.0.clone() }
+        if previous { attempts.previous.clone() } else { attempts.current.clone() }
     }
 }
 

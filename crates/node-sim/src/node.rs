@@ -9,7 +9,7 @@ use std::time::Duration;
 use clock::SharedClock;
 use journal::Journal;
 use kube::Client;
-use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::Signal;
 use tokio::sync::watch;
 
@@ -171,7 +171,8 @@ pub struct CommandResult {
     pub output: String,
 }
 
-/// A running node; clones mean the same one. Its containers end with the last clone.
+/// A running node; clones mean the same one. With the last clone it stops to watch for new pods; what runs goes on
+/// until the enclosure ends.
 #[derive(Clone, Debug)]
 pub struct Node {
     shared: Arc<Shared>,
@@ -400,7 +401,7 @@ fn prepare_state(
         let mounted = std::fs::write(&place, "").and_then(|()| {
             mount_bind(original, &place)?;
             mount_change(&place, MountPropagationFlags::PRIVATE)?;
-            Ok(mount_remount(&place, MountFlags::BIND | MountFlags::RDONLY, "")?)
+            Ok(crate::read_only::remount(&place)?)
         });
         mounted.map_err(at(original))?;
         Ok(place)

@@ -1,12 +1,13 @@
 //! The shim as a program of its own, for the tests of this crate: `node-sim-shim shim` is what `mountlab shim` is in
 //! the whole product, and `node-sim-shim enclosed LOG PROGRAM ARGS…` runs a program inside an enclosure, with its output in a
-//! file.
+//! file; `node-sim-shim outside PROGRAM ARGS…` starts PROGRAM in an enclosure and waits for it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
-use node_sim::enclosure;
+use node_sim::enclosure::{self, EnclosureOptions};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -28,7 +29,32 @@ fn main() -> ExitCode {
                 Err(error) => refuse(&error),
             }
         }
-        _ => refuse(&std::io::Error::other("usage: node-sim-shim shim | enclosed PROGRAM ARGS…")),
+        Some("outside") => outside(arguments.collect()),
+        _ => refuse(&std::io::Error::other(
+            "usage: node-sim-shim shim | enclosed LOG PROGRAM ARGS… | outside PROGRAM ARGS…",
+        )),
+    }
+}
+
+/// Starts a program in an enclosure, as the lab's outside does.
+fn outside(mut words: Vec<OsString>) -> ExitCode {
+    if words.is_empty() {
+        return refuse(&std::io::Error::other("outside needs a program"));
+    }
+    let options = EnclosureOptions {
+        program: words.remove(0).into(),
+        args: words,
+        environment: std::env::vars_os().collect(),
+        file_descriptors: Vec::new(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error),
+    };
+    let ended = runtime.block_on(async { enclosure::spawn(options).await?.wait().await });
+    match ended {
+        Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(125)).unwrap_or(125)),
+        Err(error) => refuse(&error),
     }
 }
 

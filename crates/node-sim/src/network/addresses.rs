@@ -1,6 +1,6 @@
 //! Which pod has which address.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -64,31 +64,33 @@ impl Subnet {
 #[derive(Debug)]
 pub(super) struct Addresses {
     subnet: Subnet,
-    taken: BTreeSet<Ipv4Addr>,
+    /// Who has which; the bridge itself has no name.
+    taken: BTreeMap<Ipv4Addr, String>,
     last: u32,
     links: u64,
 }
 
 impl Addresses {
     pub(super) fn new(subnet: Subnet, own: Ipv4Addr) -> Self {
-        Self { subnet, taken: BTreeSet::from([own]), last: 0, links: 0 }
+        Self { subnet, taken: BTreeMap::from([(own, String::new())]), last: 0, links: 0 }
     }
 
-    /// A number for the link, never used before, and a free address.
-    pub(super) fn take(&mut self) -> Option<(u64, Ipv4Addr)> {
+    /// A number for the link, never used before, and a free address for `owner`.
+    pub(super) fn take(&mut self, owner: &str) -> Option<(u64, Ipv4Addr)> {
         let hosts = self.subnet.hosts();
         let (offset, address) = (1..=hosts)
             .map(|step| (self.last + step) % hosts)
             .map(|offset| (offset, Ipv4Addr::from_bits(self.subnet.network + 1 + offset)))
-            .find(|(_, address)| !self.taken.contains(address))?;
+            .find(|(_, address)| !self.taken.contains_key(address))?;
         self.last = offset;
-        self.taken.insert(address);
+        self.taken.insert(address, owner.to_owned());
         self.links += 1;
         Some((self.links, address))
     }
 
-    pub(super) fn give_back(&mut self, address: Ipv4Addr) {
-        self.taken.remove(&address);
+    /// Frees whatever `owner` has.
+    pub(super) fn release(&mut self, owner: &str) {
+        self.taken.retain(|_, taken_by| taken_by.is_empty() || taken_by != owner);
     }
 }
 
@@ -112,11 +114,12 @@ mod tests {
     fn a_freed_address_is_the_last_to_be_used_again() {
         let subnet: Subnet = "10.1.0.0/29".parse().expect("a subnet");
         let mut addresses = Addresses::new(subnet, subnet.first());
-        let mut last_byte = || addresses.take().map(|(_, address)| address.octets()[3]);
-        assert_eq!((last_byte(), last_byte()), (Some(2), Some(3)));
-        addresses.give_back(Ipv4Addr::new(10, 1, 0, 2));
+        let mut last_byte = |owner| addresses.take(owner).map(|(_, address)| address.octets()[3]);
+        assert_eq!((last_byte("a"), last_byte("b")), (Some(2), Some(3)));
+        addresses.release("a");
+        addresses.release(""); // the bridge's own is never free
         let rest: Vec<_> =
-            std::iter::from_fn(|| addresses.take()).map(|(_, address)| address.octets()[3]).collect();
+            std::iter::from_fn(|| addresses.take("c")).map(|(_, address)| address.octets()[3]).collect();
         assert_eq!(rest, [4, 5, 6, 2]);
     }
 }

@@ -117,10 +117,14 @@ impl PodNetwork {
         self.options.subnet.first()
     }
 
-    /// Connects a pod's namespace to the bridge.
-    pub(crate) async fn attach(&self, namespaces: &PodNamespaces) -> Result<PodLink, NetworkError> {
+    /// Connects a pod's namespace to the bridge. The address is `owner`'s until [`PodNetwork::release`].
+    pub(crate) async fn attach(
+        &self,
+        namespaces: &PodNamespaces,
+        owner: &str,
+    ) -> Result<PodLink, NetworkError> {
         let (number, address) =
-            self.addresses().take().ok_or(NetworkError::Exhausted(self.options.subnet))?;
+            self.addresses().take(owner).ok_or(NetworkError::Exhausted(self.options.subnet))?;
         let interface = format!("veth{number}");
         let made = link::make_pair(&self.handle, &interface, self.bridge, namespaces.network.as_fd()).await;
         let configured = match made {
@@ -135,9 +139,13 @@ impl PodNetwork {
         Ok(link)
     }
 
-    /// Removes a pod's connection and frees its address. A link that is gone already is no error.
+    /// Frees the addresses of `owner`.
+    pub(crate) fn release(&self, owner: &str) {
+        self.addresses().release(owner);
+    }
+
+    /// Removes a pod's connection. One that is gone already is no error.
     pub(crate) async fn detach(&self, link: &PodLink) -> Result<(), NetworkError> {
-        self.addresses().give_back(link.address);
         link::remove(&self.handle, &link.interface).await
     }
 

@@ -1,6 +1,7 @@
 //! From a container's definition to what the shim starts.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -80,14 +81,16 @@ pub(super) async fn blueprint(
     let mounts = mounts(context, sandbox, container, image, &environment)?;
     let security = container.security_context.clone().unwrap_or_default();
     let privileged = security.privileged == Some(true);
+    let read_only_root = security.read_only_root_filesystem == Some(true);
     let process = process(&pod, container, &security, image, environment)?;
     Ok(ContainerSpec {
         namespaces: sandbox.namespaces.paths(),
         root: place.join("root"),
-        overlays: overlays(context, place)?,
+        overlays: overlays(context, image, place)?,
         mounts,
         devices: devices(privileged),
         privileged,
+        read_only_root,
         user_namespace: context.node.user_namespace,
         process,
     })
@@ -116,7 +119,7 @@ async fn sources(context: &PodContext, container: &Container) -> Result<Sources,
 }
 
 /// Makes the writable layers and says how they lie over the base.
-fn overlays(context: &PodContext, place: &Path) -> io::Result<Vec<Overlay>> {
+fn overlays(context: &PodContext, image: &Image, place: &Path) -> io::Result<Vec<Overlay>> {
     let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o755).create(path);
     make(&place.join("root"))?;
     let mut overlays = Vec::new();
@@ -126,7 +129,25 @@ fn overlays(context: &PodContext, place: &Path) -> io::Result<Vec<Overlay>> {
         make(&work)?;
         overlays.push(Overlay { target: target.clone(), lower: lower.clone(), upper, work });
     }
+    // Folders that belong to nobody here (in a user namespace) can't be written to, so what has to be writable, and
+    // the mount points of the image's own files, are made in the layers.
+    make(&in_layer(&overlays, Path::new("/usr/local/bin")))?;
+    for (_, target) in &image.files {
+        let file = in_layer(&overlays, target);
+        file.parent().map_or(Ok(()), make)?;
+        fs::write(file, "")?;
+    }
     Ok(overlays)
+}
+
+/// Where a path of the container is in the writable layers.
+fn in_layer(overlays: &[Overlay], path: &Path) -> PathBuf {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let innermost = overlays
+        .iter()
+        .rev()
+        .find_map(|overlay| path.strip_prefix(&overlay.target).ok().map(|rest| overlay.upper.join(rest)));
+    innermost.unwrap_or_else(|| path.to_owned())
 }
 
 fn mounts(
@@ -280,11 +301,11 @@ pub(super) fn write_pod_files(context: &PodContext, sandbox_address: &str) -> io
         "# written by the node\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{sandbox_address}\t{hostname}\n"
     );
     for (address, names) in &options.hosts {
-        hosts.push_str(&format!("{address}\t{}\n", names.join("\t")));
+        let _ = writeln!(hosts, "{address}\t{}", names.join("\t"));
     }
     for alias in spec.host_aliases.iter().flatten() {
         let names = alias.hostnames.as_deref().unwrap_or_default();
-        hosts.push_str(&format!("{}\t{}\n", alias.ip, names.join("\t")));
+        let _ = writeln!(hosts, "{}\t{}", alias.ip, names.join("\t"));
     }
     fs::write(folder.join("hosts"), hosts)?;
     fs::write(folder.join("hostname"), format!("{hostname}\n"))?;

@@ -106,8 +106,14 @@ pub(super) async fn supervise(
     role: Role,
     mut directive: watch::Receiver<Directive>,
 ) {
-    let mut supervisor =
-        Supervisor { context, index, role, backoff: Backoff::default(), pulls: Backoff::default() };
+    let mut supervisor = Supervisor {
+        context,
+        index,
+        role,
+        backoff: Backoff::default(),
+        pulls: Backoff::default(),
+        restarting: false,
+    };
     loop {
         let wanted = directive.borrow_and_update().clone();
         let Directive::Run(container) = wanted else {
@@ -115,7 +121,7 @@ pub(super) async fn supervise(
             return;
         };
         match supervisor.attempt(&container, &mut directive).await {
-            Ok(end) if end.why == Why::Replaced => supervisor.count_restart(),
+            Ok(end) if end.why == Why::Replaced => supervisor.restarting = true,
             Ok(end) => {
                 if !supervisor.goes_on(&container, &end, &mut directive).await {
                     return;
@@ -132,6 +138,8 @@ struct Supervisor {
     role: Role,
     backoff: Backoff,
     pulls: Backoff,
+    /// The next start is a restart.
+    restarting: bool,
 }
 
 impl Supervisor {
@@ -210,8 +218,9 @@ impl Supervisor {
         let drained = tokio::spawn(pipes.drain(context.sink(&container.name, log)));
         let running = Arc::new(Running { process, privileged: spec.privileged, template: spec.process });
         let id = format!("mountlab://{}-{}-{number}", context.uid, container.name);
-        self.announce_start(container, &image.id, &id, &running);
+        let restarts = i32::from(std::mem::take(&mut self.restarting));
         context.board.update(self.index, |record| {
+            record.restart_count += restarts;
             record.image.clone_from(&image.name);
             record.image_id = image.id;
             record.container_id = Some(id);
@@ -219,13 +228,19 @@ impl Supervisor {
             record.ready = false;
             record.started = false;
         });
-        Ok(Started { running, drained, place, at: context.node.clock.now() })
+        self.announce_start(container, &running);
+        Ok(Started { running, drained, place, at: self.context.node.clock.now() })
     }
 
-    fn announce_start(&self, container: &Container, image: &str, id: &str, running: &Running) {
+    fn announce_start(&self, container: &Container, running: &Running) {
         self.event(container, EventType::Normal, "Started", format!("Started container {}", container.name));
-        let restarts = self.context.board.get(self.index).map_or(0, |record| record.restart_count);
-        let body = json!({"image": image, "containerID": id, "process": running.process.id(), "restartCount": restarts});
+        let Some(record) = self.context.board.get(self.index) else { return };
+        let body = json!({
+            "image": record.image_id,
+            "containerID": record.container_id,
+            "process": running.process.id(),
+            "restartCount": record.restart_count,
+        });
         self.context.node.journal.record(
             source::PROCESS,
             "started",
@@ -292,39 +307,23 @@ impl Supervisor {
         let ran_for = Duration::try_from(clock.now().duration_since(end.started_at)).unwrap_or_default();
         let wait = self.backoff.after(ran_for);
         if !wait.is_zero() {
-            let (name, pod_name) = (&container.name, self.context.full_name());
-            let pod_name = pod_name.replace('/', "_");
-            let message = format!(
-                "back-off {}s restarting failed container={name} pod={pod_name}({})",
-                wait.as_secs(),
-                self.context.uid
-            );
-            self.event(
-                container,
-                EventType::Warning,
-                "BackOff",
-                format!(
-                    "Back-off restarting failed container {name} in pod {pod_name}({})",
-                    self.context.uid
-                ),
-            );
-            self.context
-                .board
-                .update(self.index, |record| record.wait_for("CrashLoopBackOff", Some(message)));
-            self.pause(wait, directive).await;
+            // Reckoned before anybody is told: whoever sees the state may move the clock at once.
+            let until = clock::later(clock.now(), wait);
+            self.tell_back_off(container, wait);
+            self.pause(until, directive).await;
         }
-        self.count_restart();
+        self.restarting = true;
         true
     }
 
-    fn count_restart(&self) {
-        self.context.board.update(self.index, |record| {
-            record.remember();
-            record.restart_count += 1;
-            if record.state.waiting.is_none() {
-                record.wait_for("ContainerCreating", None);
-            }
-        });
+    fn tell_back_off(&self, container: &Container, wait: Duration) {
+        let (name, uid) = (&container.name, &self.context.uid);
+        let pod = self.context.full_name().replace('/', "_");
+        let event = format!("Back-off restarting failed container {name} in pod {pod}({uid})");
+        self.event(container, EventType::Warning, "BackOff", event);
+        let message =
+            format!("back-off {}s restarting failed container={name} pod={pod}({uid})", wait.as_secs());
+        self.context.board.update(self.index, |record| record.wait_for("CrashLoopBackOff", Some(message)));
     }
 
     /// After a start that was refused: says so and waits for the next turn.
@@ -335,22 +334,22 @@ impl Supervisor {
         directive: &mut watch::Receiver<Directive>,
     ) {
         let NotStarted { reason, message, held_back } = refusal;
+        let until = clock::later(self.context.node.clock.now(), self.pulls.after_failure());
         self.event(container, EventType::Warning, "Failed", format!("Error: {reason}: {message}"));
         self.context.board.update(self.index, |record| record.wait_for(reason, Some(message.clone())));
-        let wait = self.pulls.after_failure();
         if held_back != reason {
             let image = container.image.as_deref().unwrap_or_default();
             self.event(container, EventType::Normal, "BackOff", format!("Back-off pulling image {image:?}"));
             let message = format!("Back-off pulling image {image:?}: {reason}: {message}");
             self.context.board.update(self.index, |record| record.wait_for(held_back, Some(message)));
         }
-        self.pause(wait, directive).await;
+        self.pause(until, directive).await;
     }
 
     /// Waits, unless the worker changes its mind.
-    async fn pause(&self, wait: Duration, directive: &mut watch::Receiver<Directive>) {
+    async fn pause(&self, until: Timestamp, directive: &mut watch::Receiver<Directive>) {
         tokio::select! {
-            () = self.context.node.clock.sleep(wait) => {}
+            () = self.context.node.clock.sleep_until(until) => {}
             changed = directive.changed() => if changed.is_err() {
                 std::future::pending::<()>().await;
             }

@@ -59,7 +59,7 @@ pub(crate) struct Facts {
     pub(crate) node_name: String,
 }
 
-/// Names of the ConfigMaps and Secrets that a container's environment refers to.
+/// Names of the config maps and secrets that a container's environment refers to.
 pub(crate) fn references(container: &Container) -> (Vec<String>, Vec<String>) {
     let (mut config_maps, mut secrets) = (Vec::new(), Vec::new());
     for source in container.env_from.iter().flatten() {

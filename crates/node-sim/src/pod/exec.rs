@@ -67,14 +67,14 @@ pub(crate) async fn run_command(
     let drained = tokio::spawn(pipes.drain(sink.capturing(captured.clone())));
     let code = match limit {
         None => process.wait().await.code(),
-        Some(limit) => match tokio::time::timeout(limit, process.wait()).await {
-            Ok(exit) => exit.code(),
-            Err(_) => {
+        Some(limit) => {
+            let Ok(exit) = tokio::time::timeout(limit, process.wait()).await else {
                 process.signal(Signal::KILL);
                 let command = command.first().cloned().unwrap_or_default();
                 return Err(CommandError::Timeout { command, limit });
-            }
-        },
+            };
+            exit.code()
+        }
     };
     // The last words may still be in the pipe; a process left running would keep it open for ever.
     let _ = tokio::time::timeout(Duration::from_millis(20), drained).await;

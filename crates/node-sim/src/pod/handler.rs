@@ -1,5 +1,6 @@
 //! The actions that hooks and probes share: a command in the container, an HTTP request, a TCP connection.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
@@ -112,7 +113,7 @@ impl Target<'_> {
         let mut headers = String::new();
         for header in get.http_headers.iter().flatten() {
             let clean = |text: &str| text.replace(['\r', '\n'], " ");
-            headers.push_str(&format!("{}: {}\r\n", clean(&header.name), clean(&header.value)));
+            let _ = write!(headers, "{}: {}\r\n", clean(&header.name), clean(&header.value));
         }
         let host = get.host.as_deref().unwrap_or(self.address);
         let request = format!(
@@ -135,19 +136,14 @@ impl Target<'_> {
     fn port(&self, port: &IntOrString) -> Result<u16, String> {
         let number = match port {
             IntOrString::Int(number) => *number,
-            IntOrString::String(name) => match name.parse() {
-                Ok(number) => number,
-                Err(_) => {
-                    let ports = self.container.ports.iter().flatten();
-                    let named = ports
-                        .filter(|port| port.name.as_deref() == Some(name))
-                        .map(|port| port.container_port);
-                    named
-                        .into_iter()
-                        .next()
-                        .ok_or_else(|| format!("the container has no port called {name:?}"))?
-                }
-            },
+            IntOrString::String(name) => {
+                let named = || {
+                    let mut ports = self.container.ports.iter().flatten();
+                    ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
+                };
+                let number = name.parse().ok().or_else(named);
+                number.ok_or_else(|| format!("the container has no port called {name:?}"))?
+            }
         };
         u16::try_from(number).map_err(|_| format!("{number} is no port"))
     }

@@ -48,17 +48,15 @@ pub(super) async fn terminate(attempt: &Attempt<'_>, directive: &mut watch::Rece
         () = deadline.passed(clock) => {}
     }
     process.signal(Signal::KILL);
-    match tokio::time::timeout(KILL_LIMIT, process.wait()).await {
-        Ok(exit) => exit,
-        Err(_) => {
-            tracing::warn!(
-                pod = attempt.context.full_name(),
-                container = attempt.container.name,
-                "a killed process is still there after {KILL_LIMIT:?}: it hangs in the kernel"
-            );
-            Exit::Signal(Signal::KILL.as_raw())
-        }
+    if let Ok(exit) = tokio::time::timeout(KILL_LIMIT, process.wait()).await {
+        return exit;
     }
+    tracing::warn!(
+        pod = attempt.context.full_name(),
+        container = attempt.container.name,
+        "a killed process is still there after {KILL_LIMIT:?}: it hangs in the kernel"
+    );
+    Exit::Signal(Signal::KILL.as_raw())
 }
 
 async fn pre_stop(attempt: &Attempt<'_>) {

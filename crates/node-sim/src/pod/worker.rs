@@ -47,7 +47,7 @@ struct Member {
 /// Runs a pod until it is gone from the API and nothing of it is left here.
 pub(crate) async fn run(context: Arc<PodContext>, updates: watch::Receiver<Update>) {
     let writer = tokio::spawn(writer::follow(context.clone()));
-    let mut worker = Worker { context, members: Vec::new(), updates };
+    let mut worker = Worker { context, members: Vec::new(), updates, course: None };
     let stop = worker.live().await;
     worker.end(stop).await;
     writer.abort();
@@ -66,6 +66,7 @@ struct Worker {
     context: Arc<PodContext>,
     members: Vec<Member>,
     updates: watch::Receiver<Update>,
+    course: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -92,15 +93,15 @@ impl Worker {
     }
 
     /// Plans the pod's course in a task, which tells what is to be done next.
-    fn steps(&self) -> tokio::sync::mpsc::UnboundedReceiver<Step> {
+    fn steps(&mut self) -> tokio::sync::mpsc::UnboundedReceiver<Step> {
         let (tell, steps) = tokio::sync::mpsc::unbounded_channel();
         let context = self.context.clone();
-        tokio::spawn(async move {
+        self.course = Some(tokio::spawn(async move {
             tokio::select! {
                 () = tell.closed() => {}
                 () = course(&context, &tell) => {}
             }
-        });
+        }));
         steps
     }
 
@@ -160,6 +161,10 @@ impl Worker {
 
     /// Stops everything by `until`, or earlier if the pod's deletion is hurried on.
     async fn end(&mut self, until: Timestamp) {
+        // Its receiver is gone, so it ends; what it was making is complete or dropped before anything is removed.
+        if let Some(course) = self.course.take() {
+            let _ = course.await;
+        }
         let mut updates = self.updates.clone();
         let context = self.context.clone();
         let hurry = async {
@@ -241,6 +246,7 @@ impl Worker {
         if let Some(sandbox) = self.context.sandbox() {
             self.context.node.network.detach(&sandbox.link).await.map_err(CleanUpError::Network)?;
         }
+        self.context.node.network.release(&self.context.uid);
         let failed = |source| CleanUpError::Folder { path: directory, source };
         removed.await.map_err(io::Error::other).and_then(|removed| removed).map_err(failed)
     }
@@ -264,7 +270,7 @@ impl Worker {
                 Ok(_) => return,
                 Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => return,
                 Err(error) => {
-                    tracing::warn!(pod = context.full_name(), %error, "object not deleted; trying again")
+                    tracing::warn!(pod = context.full_name(), %error, "object not deleted; trying again");
                 }
             }
             tokio::time::sleep(RETRY).await;
@@ -353,12 +359,14 @@ async fn make_sandbox(context: &Arc<PodContext>) -> Result<Sandbox, (&'static st
     let spec = spec_of(&pod);
     let hostname = spec.hostname.as_deref().unwrap_or(&context.name);
     let namespaces = PodNamespaces::create(hostname).await.map_err(|error| failed(&error))?;
-    let link = context.node.network.attach(&namespaces).await.map_err(|error| failed(&error))?;
+    let link =
+        context.node.network.attach(&namespaces, &context.uid).await.map_err(|error| failed(&error))?;
     let made = finish_sandbox(context, &link.address.to_string()).await;
     match made {
         Ok(volumes) => Ok(Sandbox { address_text: link.address.to_string(), namespaces, link, volumes }),
         Err(error) => {
-            let _ = context.node.network.detach(&link).await;
+            // The link goes with the namespaces, which nothing else holds.
+            context.node.network.release(&context.uid);
             Err(error)
         }
     }

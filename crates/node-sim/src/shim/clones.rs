@@ -9,8 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, open, openat2};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount,
-    move_mount, open_tree,
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree,
 };
 
 use super::error::{At as _, ShimError};
@@ -50,9 +49,9 @@ fn open_beneath(volume: &Path, sub_path: &Path) -> Result<OwnedFd, ShimError> {
 }
 
 /// Attaches a clone in the container's root.
-pub(super) fn attach(mount: &MountSpec, volume: OwnedFd) -> Result<(), ShimError> {
+pub(super) fn attach(mount: &MountSpec, volume: &OwnedFd) -> Result<(), ShimError> {
     let step = || format!("mounting a volume at {}", mount.target.display());
-    let is_directory = FileType::from_raw_mode(fstat(&volume).at(step)?.st_mode) == FileType::Directory;
+    let is_directory = FileType::from_raw_mode(fstat(volume).at(step)?.st_mode) == FileType::Directory;
     make_target(&mount.target, is_directory).at(step)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
     move_mount(volume.as_fd(), "", CWD, &mount.target, flags).at(step)?;
@@ -65,7 +64,7 @@ pub(super) fn attach(mount: &MountSpec, volume: OwnedFd) -> Result<(), ShimError
         mount_change(&mount.target, propagation | MountPropagationFlags::REC).at(step)?;
     }
     if mount.read_only {
-        mount_remount(&mount.target, MountFlags::BIND | MountFlags::RDONLY, "").at(step)?;
+        crate::read_only::remount(&mount.target).at(step)?;
     }
     Ok(())
 }

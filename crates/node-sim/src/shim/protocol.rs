@@ -83,6 +83,8 @@ pub(crate) struct ContainerSpec {
     pub(crate) devices: Vec<String>,
     /// Keeps every capability and an unmasked `/proc`.
     pub(crate) privileged: bool,
+    /// The root refuses writes; volumes don't.
+    pub(crate) read_only_root: bool,
     /// Whether the overlay keeps its marks in user attributes, as it must in a user namespace.
     pub(crate) user_namespace: bool,
     /// What runs as the container's first process.

@@ -103,8 +103,12 @@ fn make_devices(spec: &ContainerSpec) -> Result<(), ShimError> {
 
 /// Takes away what a container that is not privileged has no business with: root in it is root of the machine when
 /// the lab was started by root.
-pub(super) fn finish(privileged: bool) -> Result<(), ShimError> {
-    if privileged {
+pub(super) fn finish(spec: &ContainerSpec) -> Result<(), ShimError> {
+    for overlay in spec.overlays.iter().filter(|_| spec.read_only_root) {
+        let target = Path::new("/").join(&overlay.target);
+        crate::read_only::remount(&target).at(|| format!("making {} read-only", target.display()))?;
+    }
+    if spec.privileged {
         return Ok(());
     }
     for path in READ_ONLY.into_iter().filter(|path| Path::new(path).exists()) {

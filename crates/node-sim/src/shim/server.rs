@@ -74,7 +74,7 @@ impl Server {
                     setup::run(socket, request, descriptors)
                 }
                 Err(error) => {
-                    self.report(&Report::Failed { id: request.id, message: format!("forking: {error}") })?
+                    self.report(&Report::Failed { id: request.id, message: format!("forking: {error}") })?;
                 }
             }
         }

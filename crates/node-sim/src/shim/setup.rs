@@ -63,9 +63,9 @@ fn start_container(delivery: Delivery, socket: &mut Option<OwnedFd>) -> Result<i
     fork_first(socket, (output, errors), move || {
         root::enter(&spec)?;
         for (mount, volume) in spec.mounts.iter().zip(volumes) {
-            clones::attach(mount, volume)?;
+            clones::attach(mount, &volume)?;
         }
-        root::finish(spec.privileged)?;
+        root::finish(&spec)?;
         process::execute(&spec.process, spec.privileged)
     })
 }

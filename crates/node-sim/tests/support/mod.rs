@@ -32,7 +32,7 @@ pub(crate) fn enclosed<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -
         .expect("a runtime");
     if std::env::var_os(INSIDE).is_some() {
         runtime.block_on(async {
-            tokio::time::timeout(3 * LIMIT, body()).await.expect("the whole test in time")
+            tokio::time::timeout(3 * LIMIT, body()).await.expect("the whole test in time");
         });
         runtime.shutdown_background();
         return;
@@ -44,6 +44,34 @@ pub(crate) fn enclosed<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -
         enclosure.wait().await.expect("an end")
     });
     let output = std::fs::read_to_string(log.path()).unwrap_or_default();
+    assert!(status.success(), "{name} failed inside its enclosure ({status}):\n{output}");
+    assert!(output.contains("1 passed"), "{name} did not run inside its enclosure:\n{output}");
+}
+
+/// The same for an ordinary user of the machine: uid and gid 1000, no capabilities.
+pub(crate) fn enclosed_as_user<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -> F) {
+    if std::env::var_os(INSIDE).is_some() {
+        return enclosed(name, body);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).expect("root");
+    let options = again(name, &log);
+    let status = std::process::Command::new("setpriv")
+        .args([
+            "--reuid=1000",
+            "--regid=1000",
+            "--clear-groups",
+            "--bounding-set=-all",
+            SHIM,
+            "outside",
+            SHIM,
+        ])
+        .args(options.args)
+        .envs(options.environment)
+        .status()
+        .expect("setpriv");
+    let output = std::fs::read_to_string(&log).unwrap_or_default();
     assert!(status.success(), "{name} failed inside its enclosure ({status}):\n{output}");
     assert!(output.contains("1 passed"), "{name} did not run inside its enclosure:\n{output}");
 }
@@ -116,6 +144,30 @@ impl Lab {
             panic!("deadline {LIMIT:?}: pod {name} never {what}; last: {last:#}\nevents: {events:#?}");
         }
         last
+    }
+
+    /// Waits until the container's status satisfies `condition`.
+    pub(crate) async fn wait_container(
+        &self,
+        pod: &str,
+        name: &str,
+        what: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let found = self.wait_for(pod, what, |pod| condition(container(pod, name))).await;
+        container(&found, name).clone()
+    }
+
+    /// Waits until the pod's events satisfy `condition`.
+    pub(crate) async fn wait_events(&self, pod: &str, what: &str, condition: impl Fn(&[String]) -> bool) {
+        let mut follower = self.journal.follow(0);
+        let found = tokio::time::timeout(LIMIT, async {
+            while !condition(&self.events(pod).await) {
+                follower.next().await;
+            }
+        });
+        let in_time = found.await.is_ok();
+        assert!(in_time, "deadline {LIMIT:?}: {what} is not among the events: {:#?}", self.events(pod).await);
     }
 
     /// Waits until the pod is ready.
