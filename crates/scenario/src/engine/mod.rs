@@ -1,4 +1,4 @@
-//! Runs a [`Plan`](crate::read::Plan) on a backend: one lab per scenario, several at once.
+//! Runs a [`Plan`] on a backend: one lab per scenario, several at once.
 //!
 //! ```text
 //! up ─► seed buckets ─► apply objects ─► pools ready ─► steps ─► eventually, pools
