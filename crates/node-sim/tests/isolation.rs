@@ -4,10 +4,9 @@
 mod support;
 
 use std::os::unix::net::UnixListener;
-use std::time::Duration;
 
 use serde_json::json;
-use support::{Lab, enclosed};
+use support::{LIMIT, Lab, enclosed};
 use tokio::io::AsyncWriteExt as _;
 
 fn plain() -> serde_json::Value {
@@ -112,25 +111,12 @@ fn the_network_is_the_labs_own() {
         let one = lab.wait_ready("one").await["status"]["podIP"].as_str().expect("an address").to_owned();
         let two = lab.wait_ready("two").await["status"]["podIP"].as_str().expect("an address").to_owned();
         assert_ne!(one, two);
-        let from_two = |command: String| async move { lab_run(&lab, &command).await };
-        async fn lab_run(lab: &Lab, command: &str) -> (i32, String) {
-            let words = ["/bin/bash", "-c", command];
-            let result =
-                lab.node.exec("default", "two", None, &words, Duration::from_secs(10)).await.expect("an end");
-            (result.code, result.output)
-        }
-        let answers = from_two(
-            "head -n1 < /dev/tcp/10.88.0.1/7000; (: < /dev/tcp/127.0.0.1/7001) 2>/dev/null && echo lab; \
-             (: < /dev/tcp/192.0.2.1/80) 2>&1 | head -n1 | grep -o 'Network is unreachable'; ls /sys/class/net | tr '\\n' ' '"
-                .to_owned(),
-        )
-        .await;
-        assert_eq!(
-            answers.1.lines().collect::<Vec<_>>(),
-            ["welcome", "Network is unreachable", "eth0 lo"],
-            "{}",
-            answers.1
-        );
+        let command = "head -n1 < /dev/tcp/10.88.0.1/7000; (: < /dev/tcp/127.0.0.1/7001) 2>/dev/null && echo lab; \
+            (: < /dev/tcp/192.0.2.1/80) 2>&1 | head -n1 | grep -o 'Network is unreachable'; \
+            ls /sys/class/net | tr '\\n' ' '";
+        let words = ["/bin/bash", "-c", command];
+        let answers = lab.node.exec("default", "two", None, &words, LIMIT).await.expect("an end").output;
+        assert_eq!(answers.lines().collect::<Vec<_>>(), ["welcome", "Network is unreachable", "eth0 lo"]);
         drop(local);
         serve.abort();
     });

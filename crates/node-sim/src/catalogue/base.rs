@@ -38,6 +38,10 @@ const FOLDERS: [(&str, u32); 21] = [
     ("etc/ssl", 0o755),
 ];
 
+/// Links that programs expect: name, destination.
+const LINKS: [(&str, &str); 3] =
+    [("var/run", "/run"), ("var/lock", "/run/lock"), ("etc/mtab", "/proc/mounts")];
+
 /// What of `/etc` is copied, folders with everything in them. Files with passwords, keys, machine identities,
 /// environments, schedules or the addresses of private servers are left out by not being here.
 const ETC: [&str; 40] = [
@@ -116,8 +120,13 @@ impl Base {
         for (name, mode) in FOLDERS {
             make_folder(&directory.join(name), mode)?;
         }
-        // In a user namespace with only root in it, the sandbox user's home stays root's.
-        let _ = std::os::unix::fs::chown(directory.join("home/user"), Some(USER), Some(USER));
+        // In a user namespace with only root in it, the sandbox user's home stays root's. There is no such account
+        // then: envd makes one that is another name of root.
+        let exists = std::os::unix::fs::chown(directory.join("home/user"), Some(USER), Some(USER)).is_ok();
+        for (name, leads_to) in LINKS {
+            let place = directory.join(name);
+            symlink(leads_to, &place).at(&place)?;
+        }
         let mut layers = vec![(PathBuf::new(), directory.to_owned())];
         for name in PROGRAMS {
             let (original, place) = (machine.join(name), directory.join(name));
@@ -133,7 +142,8 @@ impl Base {
         }
         for (name, text) in [("etc/passwd", PASSWD), ("etc/group", GROUP)] {
             let path = directory.join(name);
-            fs::write(&path, text).at(&path)?;
+            let lines = text.lines().filter(|line| exists || !line.starts_with("user:"));
+            fs::write(&path, lines.map(|line| format!("{line}\n")).collect::<String>()).at(&path)?;
         }
         Ok(Self { layers })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clock::SharedClock;
 use jiff::Timestamp;
@@ -208,6 +208,7 @@ impl Supervisor {
             .map_err(|error| refused("CreateContainerConfigError", &error))?;
         self.event(container, EventType::Normal, "Created", format!("Created container: {}", container.name));
         let (pipes, output) = Pipes::new().map_err(|error| refused("CreateContainerError", &error))?;
+        let asked_at = Instant::now();
         let process = context
             .node
             .runtime
@@ -228,11 +229,11 @@ impl Supervisor {
             record.ready = false;
             record.started = false;
         });
-        self.announce_start(container, &running);
+        self.announce_start(container, &running, asked_at.elapsed());
         Ok(Started { running, drained, place, at: self.context.node.clock.now() })
     }
 
-    fn announce_start(&self, container: &Container, running: &Running) {
+    fn announce_start(&self, container: &Container, running: &Running, took: Duration) {
         self.event(container, EventType::Normal, "Started", format!("Started container {}", container.name));
         let Some(record) = self.context.board.get(self.index) else { return };
         let body = json!({
@@ -240,6 +241,7 @@ impl Supervisor {
             "containerID": record.container_id,
             "process": running.process.id(),
             "restartCount": record.restart_count,
+            "milliseconds": took.as_secs_f64() * 1000.0,
         });
         self.context.node.journal.record(
             source::PROCESS,

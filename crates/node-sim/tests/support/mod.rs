@@ -45,6 +45,7 @@ pub(crate) fn enclosed<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -
     });
     let output = std::fs::read_to_string(log.path()).unwrap_or_default();
     assert!(status.success(), "{name} failed inside its enclosure ({status}):\n{output}");
+    print!("{output}"); // shown by --nocapture: measurements
     assert!(output.contains("1 passed"), "{name} did not run inside its enclosure:\n{output}");
 }
 
