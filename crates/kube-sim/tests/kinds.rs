@@ -1,0 +1,136 @@
+//! Kinds with something of their own: several versions, selectable fields, what may not change.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail tests")]
+
+mod common;
+
+use common::{api, client, object, pod, refusal};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+async fn define(client: &Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let version = |name: &str, storage: bool| {
+        json!({"name": name, "served": true, "storage": storage, "selectableFields": [{"jsonPath": ".spec.color"}],
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "properties": {"color": {"type": "string"}}}}}}})
+    };
+    let definition = serde_json::from_value(json!({
+        "metadata": {"name": "things.demo.dev"},
+        "spec": {"group": "demo.dev", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [version("v1beta1", false), version("v1", true)]},
+    }));
+    definitions.create(&PostParams::default(), &definition.expect("a definition")).await.expect("created");
+}
+
+#[tokio::test]
+async fn an_object_is_seen_in_every_served_version() {
+    let client = client();
+    define(&client).await;
+    let (old, new) = (
+        api(&client, "demo.dev", "v1beta1", "Thing", "things"),
+        api(&client, "demo.dev", "v1", "Thing", "things"),
+    );
+    let thing = json!({"apiVersion": "demo.dev/v1beta1", "kind": "Thing", "metadata": {"name": "t"}, "spec": {"color": "red"}});
+    old.create(&PostParams::default(), &object(thing)).await.expect("created");
+    let seen = new.get("t").await.expect("there");
+    assert_eq!(seen.types.map(|types| types.api_version).as_deref(), Some("demo.dev/v1"));
+    let blue = Patch::Merge(json!({"spec": {"color": "blue"}}));
+    new.patch("t", &PatchParams::default(), &blue).await.expect("patched");
+    let seen = old.get("t").await.expect("there");
+    assert_eq!(seen.types.map(|types| types.api_version).as_deref(), Some("demo.dev/v1beta1"));
+    assert_eq!(seen.data["spec"]["color"], "blue");
+}
+
+#[rstest]
+#[case("spec.color=red", Ok(1))]
+#[case("spec.color!=red", Ok(0))]
+#[case("spec.size=1", Err(400))]
+#[tokio::test]
+async fn custom_objects_are_selected_by_the_fields_that_allow_it(
+    #[case] selector: &str,
+    #[case] found: Result<usize, u16>,
+) {
+    let client = client();
+    define(&client).await;
+    let things = api(&client, "demo.dev", "v1", "Thing", "things");
+    let thing = json!({"apiVersion": "demo.dev/v1", "kind": "Thing", "metadata": {"name": "t"}, "spec": {"color": "red"}});
+    things.create(&PostParams::default(), &object(thing)).await.expect("created");
+    let listed = things.list(&ListParams::default().fields(selector)).await;
+    match found {
+        Ok(count) => assert_eq!(listed.expect("listed").items.len(), count),
+        Err(code) => assert_eq!(refusal(listed).code, code),
+    }
+}
+
+fn volume() -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {
+        "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteMany"],
+        "csi": {"driver": "ossplugin.csi.alibabacloud.com", "volumeHandle": "v", "volumeAttributes": {"bucket": "b"}},
+    }})
+}
+
+#[rstest]
+#[case(json!({"spec": {"accessModes": null}}), "spec.accessModes: Required value")]
+#[case(json!({"spec": {"accessModes": ["Sometimes"]}}), "spec.accessModes: Unsupported value: \"Sometimes\"")]
+#[case(json!({"spec": {"csi": null}}), "spec: Required value: must specify a volume type")]
+#[case(json!({"spec": {"csi": {"volumeHandle": ""}}}), "spec.csi.volumeHandle: Required value")]
+#[case(json!({"spec": {"nfs": {"server": "s", "path": "/"}}}), "spec.nfs: Forbidden: may not specify more than 1 volume type")]
+#[tokio::test]
+async fn a_wrong_volume_is_refused(#[case] change: Value, #[case] said: &str) {
+    let client = client();
+    let volumes: Api<k8s_openapi::api::core::v1::PersistentVolume> = Api::all(client);
+    let mut wrong = volume();
+    json_patch::merge(&mut wrong, &change);
+    let wrong = serde_json::from_value(wrong).expect("a volume");
+    let status = refusal(volumes.create(&PostParams::default(), &wrong).await);
+    assert!(status.message.contains(said), "{}", status.message);
+}
+
+#[rstest]
+#[case("PersistentVolume", "persistentvolumes", volume(),
+    json!({"spec": {"csi": {"volumeAttributes": {"bucket": "c"}}}}), "is immutable after creation")]
+#[case("ConfigMap", "configmaps", json!({"metadata": {"name": "v"}, "immutable": true, "data": {"a": "b"}}),
+    json!({"data": {"a": "c"}}), "data: Forbidden: field is immutable when `immutable` is set")]
+#[case("Secret", "secrets", json!({"metadata": {"name": "v"}, "type": "Opaque"}),
+    json!({"type": "other"}), "type: Invalid value: \"other\": field is immutable")]
+#[tokio::test]
+async fn what_may_not_change_does_not(
+    #[case] kind: &str,
+    #[case] plural: &str,
+    #[case] mut first: Value,
+    #[case] change: Value,
+    #[case] said: &str,
+) {
+    first["apiVersion"] = "v1".into();
+    first["kind"] = kind.into();
+    let resource = kube::api::ApiResource::from_gvk_with_plural(
+        &kube::api::GroupVersionKind::gvk("", "v1", kind),
+        plural,
+    );
+    let client = client();
+    let things: Api<kube::api::DynamicObject> = if kind == "PersistentVolume" {
+        Api::all_with(client, &resource)
+    } else {
+        Api::default_namespaced_with(client, &resource)
+    };
+    things.create(&PostParams::default(), &object(first)).await.expect("created");
+    let status = refusal(things.patch("v", &PatchParams::default(), &Patch::Merge(change)).await);
+    assert_eq!(status.code, 422);
+    assert!(status.message.contains(said), "{}", status.message);
+}
+
+#[tokio::test]
+async fn the_resources_of_a_running_pod_change_only_through_resize() {
+    let pods: Api<Pod> = Api::default_namespaced(client());
+    pods.create(&PostParams::default(), &pod("a")).await.expect("created");
+    let more = Patch::Strategic(json!({"spec": {"containers": [
+        {"name": "main", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}}]}}));
+    assert_eq!(refusal(pods.patch("a", &PatchParams::default(), &more).await).code, 422);
+    let resized =
+        pods.patch_subresource("resize", "a", &PatchParams::default(), &more).await.expect("resized");
+    assert_eq!(resized.metadata.generation, Some(2));
+}
