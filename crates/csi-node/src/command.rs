@@ -13,7 +13,7 @@ use contract::names::drivers;
 use crate::driver::Driver;
 use crate::oss::{ConnectLimits, FuseOption, OssDriver, OssDriverOptions};
 use crate::s3::Limits;
-use crate::{serve, wait};
+use crate::{identities, serve, wait};
 
 /// Worker threads: enough that a slow disk doesn't stop the rest.
 const WORKERS: usize = 2;
@@ -131,7 +131,7 @@ fn oss_driver(options: &Serve) -> Arc<dyn Driver> {
         scratch_directory: options.scratch_dir.clone(),
         connect: ConnectLimits { total, ..ConnectLimits::default() },
         requests: Limits::default(),
-        default_options: FuseOption::parse_defaults(&options.oss_defaults),
+        default_options: identities::without_strangers(FuseOption::parse_defaults(&options.oss_defaults)),
     }))
 }
 

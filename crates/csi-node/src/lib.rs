@@ -18,6 +18,7 @@ mod checks;
 mod command;
 pub mod driver;
 pub mod fs;
+mod identities;
 mod identity;
 mod locks;
 mod mounts;

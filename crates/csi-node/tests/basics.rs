@@ -1,4 +1,5 @@
 //! The product's example: publish, read what is in the bucket, write to it, list, unpublish.
+#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failed expectation ends the test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What users do with a mounted bucket, as seen from its other side.
+#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failed expectation ends the test")]
 
 mod common;
 
@@ -303,5 +304,33 @@ fn the_last_of_two_mounts_to_close_wins() {
         })
         .await;
         assert_eq!(store.get("f").await, b"first");
+    });
+}
+
+#[test]
+fn looking_at_every_name_of_a_listing_asks_ahead() {
+    in_namespaces("looking_at_every_name_of_a_listing_asks_ahead", || async {
+        let store = Store::start().await;
+        for number in 0..100 {
+            store.put(&format!("many/{number:03}"), vec![b'x'; number]).await;
+        }
+        let agent = Agent::start().await;
+        let target = agent.mount(&store, "t", &[]).await;
+        let slow = OssFault { delay_milliseconds: Some(50), ..fault("HeadObject") };
+        store.sim.inject(slow).expect("a fault");
+        let begun = std::time::Instant::now();
+        let folder = target.join("many");
+        blocking(move || {
+            for (number, name) in names(&folder).into_iter().enumerate() {
+                let found = fs::symlink_metadata(folder.join(name)).expect("looked at");
+                assert_eq!(found.len(), number as u64);
+            }
+            // What changed here is never answered from what was asked before.
+            fs::write(folder.join("050"), "changed").expect("written");
+            assert_eq!(fs::metadata(folder.join("050")).expect("looked at").len(), 7);
+        })
+        .await;
+        // One after the other would take five seconds.
+        assert!(begun.elapsed() < std::time::Duration::from_millis(2500), "took {:?}", begun.elapsed());
     });
 }

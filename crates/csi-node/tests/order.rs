@@ -59,7 +59,7 @@ struct NotingDriver {
 }
 
 impl Driver for NotingDriver {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "noting.example"
     }
 

@@ -1,4 +1,5 @@
 //! Publications that fail, that repeat, that meet a dead mount; and what must never show.
+#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failed expectation ends the test")]
 
 mod common;
 
@@ -268,7 +269,7 @@ fn what_may_not_be_written_fails_at_close_and_what_does_not_fit_too() {
         store.sim.set_capacity(Some(100_000));
         let error = blocking(move || {
             let mut file = File::create(writable.join("large")).expect("created");
-            file.write_all(&[7; 200_000]).expect("kept in memory");
+            file.write_all(&vec![7; 200_000]).expect("kept in memory");
             file.sync_all().expect_err("full")
         })
         .await;

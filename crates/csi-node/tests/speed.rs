@@ -1,5 +1,6 @@
 //! Figures beside s3fs on the same server, by hand:
 //! `cargo test --release -p csi-node --test speed -- --ignored --nocapture`.
+#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failed expectation ends the test")]
 
 mod common;
 

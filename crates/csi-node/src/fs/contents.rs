@@ -455,6 +455,7 @@ impl Volume {
         content.attributes_dirty = false;
         content.times_set = false;
         if let Some(node) = self.nodes().get_mut(ino) {
+            self.ahead.changed(node.parent);
             node.cached_pages.clone_from(&etag);
             node.stat.etag = etag;
             node.checked = exact_time.then(Instant::now);

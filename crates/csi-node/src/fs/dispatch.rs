@@ -126,12 +126,9 @@ macro_rules! or_reply {
 
 impl Filesystem for Dispatch {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        for wanted in [
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-        ] {
+        for wanted in
+            [InitFlags::FUSE_ATOMIC_O_TRUNC, InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_ASYNC_DIO]
+        {
             if let Err(missing) = config.add_capabilities(wanted) {
                 tracing::debug!(?missing, "the kernel can't do this");
             }

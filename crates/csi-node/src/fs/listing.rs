@@ -74,7 +74,7 @@ impl Listing {
             .list(&prefix, true, PAGE, pages.next.as_deref())
             .await
             .map_err(|error| errno(&error))?;
-        pages.begun = true;
+        let first = !pages.begun;
         let files = page
             .objects
             .iter()
@@ -87,6 +87,9 @@ impl Listing {
             .map(|name| (name, Kind::Directory));
         let mut found: Vec<_> = files.chain(directories).filter(|(name, _)| is_name(name)).collect();
         found.sort_by_key(|(name, _)| *name);
+        let names = found.iter().filter(|(_, kind)| *kind == Kind::File).map(|(name, _)| (*name).to_owned());
+        volume.ahead.listed(self.ino, names.collect(), first);
+        pages.begun = true;
         for (name, kind) in found {
             pages.add(volume, self.ino, name, kind);
         }

@@ -17,6 +17,7 @@
 //! `name/`, or exists because keys begin with its name. The names of a volume are not locked against writers
 //! elsewhere: the last one to close wins.
 
+mod ahead;
 mod attributes;
 mod contents;
 mod dispatch;

@@ -66,7 +66,10 @@ impl Volume {
         let _tree = self.tree.read().await;
         let path = self.child_path(parent, name)?;
         let known = self.known(parent, name);
-        let found = self.ask(&path, known.map_or(Kind::File, |(_, _, kind)| kind)).await?;
+        let found = match self.asked_ahead(parent, name, &path).await {
+            Some(stat) => Some(stat),
+            None => self.ask(&path, known.map_or(Kind::File, |(_, _, kind)| kind)).await?,
+        };
         let mut nodes = self.nodes();
         let now_known = nodes.child(parent, name).and_then(|ino| Some((ino, nodes.get(ino)?.changes)));
         let ino = match (now_known, found) {
@@ -109,6 +112,7 @@ impl Volume {
     }
 
     fn made(&self, parent: u64, name: &str, stat: Stat) -> u64 {
+        self.ahead.changed(parent);
         let mut nodes = self.nodes();
         let ino = nodes.record(parent, name, stat, Some(Instant::now()));
         if let Some(node) = nodes.get_mut(ino) {
@@ -176,6 +180,7 @@ impl Volume {
         if !unsaved {
             self.bucket.delete(&self.key(&path)).await.map_err(|error| errno(&error))?;
         }
+        self.ahead.changed(parent);
         if let Some(ino) = known {
             self.nodes().remove(ino);
         }
@@ -199,6 +204,7 @@ impl Volume {
             return Err(Errno::ENOTEMPTY);
         }
         self.bucket.delete(&self.directory_key(&path)).await.map_err(|error| errno(&error))?;
+        self.ahead.changed(parent);
         if let Some(ino) = known {
             self.nodes().remove(ino);
         }
@@ -232,6 +238,7 @@ impl Volume {
             copied.map_err(|error| errno(&error))?
         };
         if let Some(node) = self.nodes().get_mut(ino) {
+            self.ahead.changed(node.parent);
             node.stat = stat;
             node.checked = Some(Instant::now());
             node.changes += 1;

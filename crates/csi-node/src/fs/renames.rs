@@ -71,6 +71,7 @@ impl Volume {
         {
             scratch.rebase(&etag);
         }
+        self.ahead.clear();
         let mut nodes = self.nodes();
         nodes.rename(ino, to.parent, to.name);
         if let Some(node) = nodes.get_mut(ino) {
@@ -106,6 +107,7 @@ impl Volume {
                 scratch.rebase(etag);
             }
         }
+        self.ahead.clear();
         let mut nodes = self.nodes();
         nodes.rename(ino, to.parent, to.name);
         nodes.expire(ino);

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::attributes::{Kind, Shown, Stat};
 use super::contents::Handle;
 use super::failure::{Outcome, errno};
@@ -54,6 +55,8 @@ pub struct Volume {
     pub(super) parts: PartRules,
     /// Held for reading by whatever uses a key, for writing while a directory is renamed.
     pub(super) tree: RwLock<()>,
+    /// What is asked before it is wanted.
+    pub(super) ahead: Ahead,
     nodes: Mutex<Nodes>,
     handles: Mutex<Handles>,
     next_handle: AtomicU64,
@@ -82,6 +85,7 @@ impl Volume {
             options,
             parts,
             tree: RwLock::default(),
+            ahead: Ahead::default(),
             nodes: Mutex::new(Nodes::new(root)),
             handles: Mutex::default(),
             next_handle: AtomicU64::new(1),

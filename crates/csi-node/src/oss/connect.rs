@@ -98,8 +98,7 @@ impl From<ConnectError> for Refusal {
     fn from(error: ConnectError) -> Self {
         let code = match error {
             // Tried for as long as it may take: `Unavailable` would have the caller begin all over again.
-            ConnectError::Unreachable { .. } => Code::DeadlineExceeded,
-            ConnectError::Silent { .. } => Code::DeadlineExceeded,
+            ConnectError::Unreachable { .. } | ConnectError::Silent { .. } => Code::DeadlineExceeded,
             _ => Code::Internal,
         };
         let cause = match &error {

@@ -139,9 +139,11 @@ impl FuseOption {
     }
 
     /// `options` behind those of `defaults` that they don't set themselves.
-    pub fn with_defaults(defaults: &[Self], options: Vec<Self>) -> Vec<Self> {
+    pub fn with_defaults(defaults: &[Self], mut options: Vec<Self>) -> Vec<Self> {
         let unset = |default: &&Self| !options.iter().any(|option| option.name == default.name);
-        defaults.iter().filter(unset).cloned().chain(options.iter().cloned()).collect()
+        let mut all: Vec<Self> = defaults.iter().filter(unset).cloned().collect();
+        all.append(&mut options);
+        all
     }
 
     /// All options of a mount, the driver's own first: `otherOpts`, then `mount_flags` of the PV; an option of the
