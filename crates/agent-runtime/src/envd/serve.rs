@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
 use super::state::Envd;
@@ -59,6 +60,8 @@ async fn serve(arguments: Arguments) -> Result<(), ServeError> {
         Some(directory) => Some((listen(arguments.tls_port).await?, tls::acceptor(directory)?)),
         None => None,
     };
+    // Events are small and somebody waits for each of them.
+    let open = open.tap_io(|stream| drop(stream.set_nodelay(true)));
     let plain = async { axum::serve(open, open_router(&envd)).await.map_err(ServeError::Serve) };
     let closed = async {
         match tls {

@@ -1,9 +1,11 @@
 //! Mounting (`storage.md` §4.2).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::names::POD_UID_CONTEXT_KEY;
 use csi_api::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
+use tokio::time::{Instant, sleep};
 
 use super::Agent;
 use super::csi::Driver;
@@ -11,6 +13,11 @@ use super::directories::{Directories, blocking};
 use super::ledger::{Fingerprint, fingerprint};
 use super::presence::{check_attributes, check_driver};
 use super::problem::{Problem, Reason};
+
+/// What a driver says while another call works on the same volume.
+const BUSY: Reason = Reason::Failed(tonic::Code::Aborted);
+/// The pause before such a driver is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A mount that is wanted. `request.target_path` is the user's path.
 #[derive(Debug)]
@@ -85,9 +92,14 @@ impl Agent {
     async fn undo(&self, driver: &str, request: NodeUnpublishVolumeRequest) {
         let staging = request.target_path.clone();
         self.ledger.remove(&staging);
-        match Driver::new(&self.surroundings, driver).unpublish(request).await {
-            Ok(()) => remove_staging(staging).await,
-            Err(problem) => tracing::warn!(%driver, %staging, "cannot undo the mount: {problem}"),
+        let deadline = Instant::now() + self.surroundings.call_limit;
+        loop {
+            match Driver::new(&self.surroundings, driver).unpublish(request.clone()).await {
+                Ok(()) => return remove_staging(staging).await,
+                // The mount that is to be taken back is still at work.
+                Err(problem) if problem.reason() == BUSY && Instant::now() < deadline => sleep(PAUSE).await,
+                Err(problem) => return tracing::warn!(%driver, %staging, "cannot undo the mount: {problem}"),
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use crate::support::rpc::Output;
 use crate::support::{Sandbox, body};
 
 async fn init(sandbox: &Sandbox, message: Value) -> u16 {
@@ -125,4 +126,29 @@ async fn unknown_routes_and_methods_say_so() {
     assert_eq!(wrong.status(), 405);
     assert_eq!(body(wrong).await["code"], 405);
     assert_eq!(sandbox.refused("/process.Process/Nothing", json!({})).await, "unimplemented");
+}
+
+#[tokio::test]
+async fn defaults_decide_where_nobody_says_otherwise() {
+    let sandbox = Sandbox::start().await;
+    let start = async || {
+        let config = json!({ "cmd": "/bin/bash", "args": ["-c", "id -u; pwd"] });
+        let (_, stream) = sandbox.started(json!({ "process": config, "stdin": false })).await;
+        Output::of(stream).await.stdout
+    };
+    assert_eq!(start().await, format!("1000\n{}\n", sandbox.home().display()));
+    init(&sandbox, json!({ "defaultUser": "root", "defaultWorkdir": "/usr" })).await;
+    assert_eq!(start().await, "0\n/usr\n");
+    let listed = sandbox.ask("/filesystem.Filesystem/Stat", json!({ "path": "" })).await;
+    assert_eq!(listed["entry"]["path"], "/usr");
+    init(&sandbox, json!({ "defaultUser": "eve", "defaultWorkdir": "" })).await;
+    let refused = sandbox.refused("/filesystem.Filesystem/Stat", json!({ "path": "" })).await;
+    assert_eq!(refused, "unauthenticated");
+}
+
+#[tokio::test]
+async fn without_the_default_account_envd_acts_as_itself() {
+    let sandbox = Sandbox::start_with(|options| options.default_user = "nobody-here".into()).await;
+    let listed = sandbox.ask("/filesystem.Filesystem/Stat", json!({ "path": "~" })).await;
+    assert_eq!(listed["entry"]["path"], sandbox.place.path().to_string_lossy().as_ref());
 }

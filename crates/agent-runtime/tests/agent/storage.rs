@@ -97,6 +97,18 @@ async fn post(sandbox: &Sandbox, route: &str, body: &str) -> (u16, String) {
 }
 
 #[tokio::test]
+async fn a_wrong_token_is_told_as_error_too() {
+    let sandbox = Sandbox::start_with_token("tok-1").await;
+    for route in ["mounts", "unmounts"] {
+        let request = sandbox.anonymous(Method::POST, &format!("/v1/storage/{route}")).body("{}");
+        let answer = request.send().await.expect("sent");
+        assert_eq!(answer.status(), 401);
+        let body = crate::support::body(answer).await;
+        assert_eq!((&body["code"], body["error"].is_string()), (&json!(401), true));
+    }
+}
+
+#[tokio::test]
 async fn a_mount_is_completed_delivered_and_linked() {
     let mounts = Mounts::start().await;
     mounts.mounted().await;
@@ -283,7 +295,7 @@ async fn silence_is_a_deadline_and_a_late_mount_is_taken_back() {
     mounts.driver.behave(Behaviour::Hangs);
     mounts.refused("DeadlineExceeded", "no answer within 300ms").await;
     let undone = async {
-        while mounts.driver.unpublished().is_empty() {
+        while mounts.driver.unpublished().len() < 2 {
             tokio::task::yield_now().await;
         }
     };

@@ -21,7 +21,7 @@ pub(crate) enum Behaviour {
     Mounts,
     /// Answers with an error; `SECRETS` in its text is replaced by the request's secrets.
     Fails(tonic::Code, &'static str),
-    /// Never answers.
+    /// Never answers; the first unmount after it finds the volume busy.
     Hangs,
     /// Says that it has mounted, but there is no directory.
     Lies,
@@ -121,7 +121,12 @@ impl Node for Service {
         &self,
         request: Request<NodeUnpublishVolumeRequest>,
     ) -> Answer<NodeUnpublishVolumeResponse> {
-        self.log.lock().expect("not poisoned").unpublished.push(request.into_inner());
+        let mut log = self.log.lock().expect("not poisoned");
+        log.unpublished.push(request.into_inner());
+        let hung = matches!(*self.behaviour.lock().expect("not poisoned"), Behaviour::Hangs);
+        if hung && log.unpublished.len() == 1 {
+            return Err(Status::aborted("already an operation"));
+        }
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
 
