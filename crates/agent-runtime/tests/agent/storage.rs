@@ -309,19 +309,19 @@ async fn silence_is_a_deadline_and_a_late_mount_is_taken_back() {
 async fn a_socket_is_waited_for() {
     let sandbox = Sandbox::start().await;
     let socket = socket(&sandbox);
-    let later = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        Driver::start_at(&socket)
-    });
     let request = json!({
         "volumeId": "v", "targetPath": sandbox.path("data"),
         "volumeContext": { "bucket": "b", "url": "u" }, "secrets": { "akId": "i", "akSecret": "s" },
     });
-    let (status, answer) =
-        post(&sandbox, "mounts", &json!({ "driver": OSS, "publishRequest": request }).to_string()).await;
+    let body = json!({ "driver": OSS, "publishRequest": request }).to_string();
+    let mut mount = std::pin::pin!(post(&sandbox, "mounts", &body));
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut mount).await;
+    early.expect_err("there is no socket yet");
+    let driver = Driver::start_at(&socket);
+    let (status, answer) = mount.await;
     assert_eq!(status, 200);
     assert!(answer.contains("\"success\":true"), "{answer}");
-    assert_eq!(later.await.expect("started").published().len(), 1);
+    assert_eq!(driver.published().len(), 1);
 }
 
 #[tokio::test]
