@@ -365,11 +365,11 @@ impl Node {
 
     fn pod(&self, namespace: &str, pod: &str) -> Result<Arc<PodContext>, NodeError> {
         let pods = self.shared.pods();
-        let found =
-            pods.values().find(|entry| entry.context.namespace == namespace && entry.context.name == pod);
-        found
-            .map(|entry| entry.context.clone())
-            .ok_or_else(|| NodeError::NoPod { namespace: namespace.to_owned(), pod: pod.to_owned() })
+        let named = pods.values().map(|entry| &entry.context);
+        let named = named.filter(|context| context.namespace == namespace && context.name == pod);
+        // One that has just gone may still be cleaning up while its successor starts.
+        let latest = named.max_by_key(|context| context.start_time).cloned();
+        latest.ok_or_else(|| NodeError::NoPod { namespace: namespace.to_owned(), pod: pod.to_owned() })
     }
 }
 

@@ -58,6 +58,10 @@ fn take(shared: &Arc<Shared>, pod: Pod) {
         entry.updates.send_replace(Update { pod, gone: false });
         return;
     }
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none() {
+        return; // it ended under an earlier node
+    }
     let context = Arc::new(PodContext::new(shared.clone(), pod.clone()));
     let (updates, changes) = tokio::sync::watch::channel(Update { pod, gone: false });
     pods.insert(uid.clone(), Entry { context: context.clone(), updates });

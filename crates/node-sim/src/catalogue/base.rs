@@ -142,8 +142,8 @@ impl Base {
         }
         for (name, text) in [("etc/passwd", PASSWD), ("etc/group", GROUP)] {
             let path = directory.join(name);
-            let lines = text.lines().filter(|line| exists || !line.starts_with("user:"));
-            fs::write(&path, lines.map(|line| format!("{line}\n")).collect::<String>()).at(&path)?;
+            let lines = text.split_inclusive('\n').filter(|line| exists || !line.starts_with("user:"));
+            fs::write(&path, lines.collect::<String>()).at(&path)?;
         }
         Ok(Self { layers })
     }

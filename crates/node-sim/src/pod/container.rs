@@ -166,7 +166,10 @@ impl Supervisor {
         self.record_end(container, &end);
         let place = started.place;
         // The overlays are gone with the container's mount namespace; what it wrote goes now.
-        tokio::task::spawn_blocking(move || std::fs::remove_dir_all(place));
+        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(place)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(pod = context.full_name(), %error, "what a container wrote is not removed yet");
+        }
         Ok(end)
     }
 
@@ -222,7 +225,7 @@ impl Supervisor {
         let restarts = i32::from(std::mem::take(&mut self.restarting));
         context.board.update(self.index, |record| {
             record.restart_count += restarts;
-            record.image.clone_from(&image.name);
+            asked.clone_into(&mut record.image);
             record.image_id = image.id;
             record.container_id = Some(id);
             record.running = Some(running.clone());

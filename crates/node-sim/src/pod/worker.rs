@@ -144,7 +144,7 @@ impl Worker {
     /// Every main container has ended for good: the sidecars follow, and what the pod used is given back.
     async fn finish(&mut self) {
         let until = clock::later(self.context.node.clock.now(), self.grace());
-        self.stop_all(until).await;
+        self.end(until).await;
         if let Err(error) = self.clean_up().await {
             tracing::error!(
                 pod = self.context.full_name(),
@@ -160,41 +160,18 @@ impl Worker {
     }
 
     /// Stops everything by `until`, or earlier if the pod's deletion is hurried on.
-    async fn end(&mut self, until: Timestamp) {
+    async fn end(&mut self, mut until: Timestamp) {
         // Its receiver is gone, so it ends; what it was making is complete or dropped before anything is removed.
         if let Some(course) = self.course.take() {
             let _ = course.await;
         }
-        let mut updates = self.updates.clone();
         let context = self.context.clone();
-        let hurry = async {
-            let mut until = until;
-            loop {
-                if updates.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-                let Update { pod, gone } = updates.borrow_and_update().clone();
-                context.set_pod(pod.clone());
-                let now = context.node.clock.now();
-                let grace =
-                    pod.metadata.deletion_grace_period_seconds.and_then(|grace| u64::try_from(grace).ok());
-                let wanted = if gone {
-                    now
-                } else {
-                    clock::later(now, grace.map_or(Duration::MAX, Duration::from_secs))
-                };
-                if wanted < until {
-                    until = wanted;
-                    return until;
-                }
+        let mut updates = self.updates.clone();
+        loop {
+            tokio::select! {
+                () = self.stop_all(until) => return,
+                sooner = hurried(&context, &mut updates, until) => until = sooner,
             }
-        };
-        let hurried = tokio::select! {
-            () = self.stop_all(until) => None,
-            until = hurry => Some(until),
-        };
-        if let Some(until) = hurried {
-            self.stop_all(until).await;
         }
     }
 
@@ -238,10 +215,7 @@ impl Worker {
         let folder = directory.clone();
         let removed = tokio::task::spawn_blocking(move || -> io::Result<()> {
             volumes::detach_all(&folder)?;
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            }
+            if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) }
         });
         if let Some(sandbox) = self.context.sandbox() {
             self.context.node.network.detach(&sandbox.link).await.map_err(CleanUpError::Network)?;
@@ -274,6 +248,27 @@ impl Worker {
                 }
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+/// Waits for an update that wants the pod gone before `until`; the new instant.
+async fn hurried(context: &PodContext, updates: &mut watch::Receiver<Update>, until: Timestamp) -> Timestamp {
+    loop {
+        if updates.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let Update { pod, gone } = updates.borrow_and_update().clone();
+        context.set_pod(pod.clone());
+        let now = context.node.clock.now();
+        let grace = match pod.metadata.deletion_grace_period_seconds {
+            _ if gone => Duration::ZERO,
+            Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+            None => Duration::MAX,
+        };
+        let wanted = clock::later(now, grace);
+        if wanted < until {
+            return wanted;
         }
     }
 }
