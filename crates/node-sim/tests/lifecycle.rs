@@ -35,7 +35,7 @@ fn init_containers_and_sidecars_start_in_order_and_end_in_reverse() {
         first["lifecycle"] = json!({"postStart": {"exec": {"command": ["/bin/sh", "-c", "touch /v/ready"]}}});
         let mut second = json!({"name": "second", "image": "i", "restartPolicy": "Always"});
         let prepare = shell("prepare", "test -e /v/ready && echo prepared > /v/prepared");
-        let mut main = shell("main", "cat /v/prepared; trap 'exit 0' TERM; while :; do sleep 0.01; done");
+        let mut main = shell("main", "trap 'exit 0' TERM; cat /v/prepared; while :; do sleep 0.01; done");
         let mut prepare = prepare;
         for part in [&mut first, &mut second, &mut prepare, &mut main] {
             part["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);

@@ -222,9 +222,12 @@ impl Supervisor {
         let drained = tokio::spawn(pipes.drain(context.sink(&container.name, log)));
         let running = Arc::new(Running { process, privileged: spec.privileged, template: spec.process });
         let id = format!("mountlab://{}-{}-{number}", context.uid, container.name);
-        let restarts = i32::from(std::mem::take(&mut self.restarting));
+        let restarting = std::mem::take(&mut self.restarting);
         context.board.update(self.index, |record| {
-            record.restart_count += restarts;
+            if restarting {
+                record.restart_count += 1;
+                record.wait_for("ContainerCreating", None);
+            }
             asked.clone_into(&mut record.image);
             record.image_id = image.id;
             record.container_id = Some(id);

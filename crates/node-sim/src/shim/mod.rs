@@ -13,7 +13,6 @@
 //! The server is a child subreaper: a container's first process becomes its child when the set-up process ends, and
 //! is reaped by it, so nothing interferes with the children of the node's own runtime.
 
-mod clones;
 mod error;
 mod idle;
 mod privileges;
@@ -22,6 +21,7 @@ pub(crate) mod protocol;
 mod root;
 mod server;
 mod setup;
+mod volumes;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

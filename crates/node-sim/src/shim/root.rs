@@ -52,16 +52,20 @@ pub(super) fn assemble(spec: &ContainerSpec) -> Result<(), ShimError> {
     Ok(())
 }
 
-/// In the container's first process: mounts what belongs to its PID namespace and makes the root the root.
-pub(super) fn enter(spec: &ContainerSpec) -> Result<(), ShimError> {
+/// In the container's first process: mounts what belongs to its PID namespace.
+pub(super) fn furnish(spec: &ContainerSpec) -> Result<(), ShimError> {
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", spec.root.join("proc"), "proc", quiet, None).at(|| "mounting /proc")?;
     // Where the kernel refuses it (in some user namespaces) `/sys` stays an empty directory.
     let _ = mount("sysfs", spec.root.join("sys"), "sysfs", quiet | MountFlags::RDONLY, None);
-    make_devices(spec)?;
+    make_devices(spec)
+}
+
+/// Makes the container's root the root of the process and lets go of the node's.
+pub(super) fn enter(root: &Path) -> Result<(), ShimError> {
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = open("/", directory, Mode::empty()).at(|| "opening the node's root")?;
-    rustix::process::chdir(&spec.root).at(|| "entering the container's root")?;
+    rustix::process::chdir(root).at(|| "entering the container's root")?;
     pivot_root(".", ".").at(|| "changing the root")?;
     fchdir(old.as_fd()).at(|| "leaving the node's root")?;
     // Private first: otherwise unmounting would reach the same mounts in the node and in other containers.

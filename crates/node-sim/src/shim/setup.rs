@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{At as _, ShimError};
 use super::protocol::{ContainerSpec, ExecSpec, Report, Request, RequestKind};
-use super::{clones, idle, process, root, server};
+use super::{idle, process, root, server, volumes};
 
 /// The descriptors that come with a request.
 struct Delivery {
@@ -58,13 +58,13 @@ fn start_container(delivery: Delivery, socket: &mut Option<OwnedFd>) -> Result<i
         join(namespace)?;
     }
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).at(|| "unsharing mounts and process ids")?;
-    let volumes = spec.mounts.iter().map(clones::take).collect::<Result<Vec<_>, _>>()?;
     root::assemble(&spec)?;
     fork_first(socket, (output, errors), move || {
-        root::enter(&spec)?;
-        for (mount, volume) in spec.mounts.iter().zip(volumes) {
-            clones::attach(mount, &volume)?;
+        root::furnish(&spec)?;
+        for mount in &spec.mounts {
+            volumes::attach(&spec.root, mount)?;
         }
+        root::enter(&spec.root)?;
         root::finish(&spec)?;
         process::execute(&spec.process, spec.privileged)
     })
@@ -110,8 +110,10 @@ fn fork_first(
                 let _ = std::io::Write::write_all(&mut fails, error.chain().as_bytes());
                 std::process::exit(127)
             }
+            // Ready for signals before anybody hears that it has started.
+            let signals = idle::await_signals();
             drop(fails);
-            idle::until_terminated()
+            idle::until_terminated(&signals)
         }
         ForkResult::Parent { child } => {
             drop((fails, output, errors, become_it));
