@@ -105,7 +105,7 @@ async fn s3fs(store: &Store, directory: &Path, target: &Path) -> f64 {
         .arg(format!("{BUCKET}:/theirs"))
         .arg(target)
         .args(["-o", &format!("passwd_file={}", password.display()), "-o", &format!("url={}", store.url)])
-        .args(["-o", "use_path_request_style,compat_dir"])
+        .args(["-o", "use_path_request_style"])
         .status()
         .expect("s3fs is installed");
     assert!(status.success());

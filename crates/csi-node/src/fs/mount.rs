@@ -13,6 +13,7 @@ use std::time::Duration;
 use fuser::{BackgroundSession, Config, Session, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{major, minor, stat};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -30,6 +31,9 @@ const SAVE_LIMIT: Duration = Duration::from_secs(15);
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// Threads that take requests from the kernel; the work is done elsewhere.
 const THREADS: usize = 2;
+
+/// How far the kernel reads ahead, in KiB; it would begin with 128.
+const READ_AHEAD: u32 = 1024;
 
 /// A mount that could not be made or unmade.
 #[derive(Debug, Error)]
@@ -129,6 +133,9 @@ impl FuseMount {
             }
             MountError::Start { target: target.to_owned(), source }
         })?;
+        if let Err(error) = widen_read_ahead(target) {
+            tracing::debug!(%error, "the kernel's read-ahead stays as it is: large files are read in small pieces");
+        }
         Ok(Self { target: target.to_owned(), volume, session: Some(session) })
     }
 
@@ -178,6 +185,13 @@ fn serve(volume: Arc<Volume>, device: OwnedFd) -> io::Result<BackgroundSession> 
     config.n_threads = Some(THREADS);
     // Who may use it is decided by the kernel: it knows `allow_other` from the mount.
     Session::from_fd(dispatch, device, SessionACL::All, config)?.spawn()
+}
+
+/// Has the kernel ask for larger pieces when a file is read from front to back.
+fn widen_read_ahead(target: &Path) -> io::Result<()> {
+    let device = stat(target)?.st_dev;
+    let knob = format!("/sys/class/bdi/{}:{}/read_ahead_kb", major(device), minor(device));
+    std::fs::write(knob, READ_AHEAD.to_string())
 }
 
 /// Unmounts `target`: in good order if nobody uses it, else by force, which also ends requests that hang.
