@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use journal::Journal;
+use journal::{Journal, source};
 use lab::LabError;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -44,7 +44,13 @@ impl Remote {
         let (ended_sender, ended) = watch::channel(None);
         let (up_sender, up) = oneshot::channel();
         let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
-        let incoming = Incoming { lab: lab.clone(), journal, waiting: waiting.clone(), up: Some(up_sender), ended: ended_sender };
+        let incoming = Incoming {
+            lab: lab.clone(),
+            journal,
+            waiting: waiting.clone(),
+            up: Some(up_sender),
+            ended: ended_sender,
+        };
         let tasks = vec![tokio::spawn(incoming.run(reader)), tokio::spawn(send_calls(writer, outgoing))];
         (Self { lab, next_id: 0.into(), calls, waiting, ended, tasks }, up)
     }
@@ -114,7 +120,7 @@ impl Incoming {
                 Err(error) => break format!("its control channel broke: {error}"),
             }
         };
-        self.fail("lab", &reason);
+        self.fail("inside", &reason);
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -142,13 +148,17 @@ impl Incoming {
     }
 
     fn fail(&mut self, part: &str, reason: &str) {
-        self.ended.send_if_modified(|ended| {
+        let first = self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
             if first {
                 *ended = Some(format!("{part}: {reason}"));
             }
             first
         });
+        if first {
+            let body = json!({"phase": "ended", "part": part, "reason": reason});
+            self.journal.record(source::LAB, "phase", &self.lab, body);
+        }
         if let Some(sender) = self.up.take() {
             let error =
                 LabError::Part { lab: self.lab.clone(), part: part.to_owned(), reason: reason.to_owned() };

@@ -189,6 +189,22 @@ async fn a_lab_that_does_not_go_down_fails_its_scenario() {
     assert_snapshot!(bench.failures(&summary));
 }
 
+/// Nothing that the scenario waits for comes any more, so that it doesn't wait.
+#[tokio::test]
+async fn a_lab_that_ends_by_itself_ends_its_scenario() {
+    let bench = Bench::new();
+    let end = json!({"phase": "ended", "part": "inside", "reason": "its first process ended"});
+    let on_mounts = vec![("lab", "phase", "tried".to_owned(), end)];
+    let double = created(Script { on_mounts, ..Script::default() }).await;
+    let wait = "  - eventually: {entry: {source: csi}, within: 1h}\n";
+    let text = document(&format!("{CREATE}  - mounts: {{in: sbx}}\n    expect: []\n{wait}"));
+    let run = tokio::time::timeout(Duration::from_secs(20), bench.run(&double, &text));
+    let summary = run.await.expect("the end of the run within 20 s");
+    assert_eq!(summary.scenarios[0].verdict, Verdict::Failed);
+    let failures = bench.failures(&summary);
+    assert!(failures.contains("inside of lab tried failed: its first process ended"), "{failures}");
+}
+
 #[tokio::test]
 async fn what_the_backend_lacks_is_a_named_skip() {
     let bench = Bench::new();

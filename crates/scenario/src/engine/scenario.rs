@@ -84,6 +84,7 @@ impl Run<'_> {
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => record.stopped = true,
+                    error = end_of(lab) => record.result.failures.push(record.failure("lab", &StepError::of(&error))),
                     () = self.work(&context, record) => {}
                 }
                 record.conceal(&context);
@@ -211,6 +212,18 @@ impl Run<'_> {
 
     fn phase(&self, name: &str, phase: &str) {
         self.observer.notify(&Event::Phase { name, phase });
+    }
+}
+
+/// Completes when the lab ends by itself, which it says in its journal: nothing that a scenario waits for comes then.
+async fn end_of(lab: &dyn Lab) -> LabError {
+    let mut journal = lab.journal().follow(0);
+    loop {
+        let entry = journal.next().await;
+        if entry.source == source::LAB && entry.kind == "phase" && entry.body["phase"] == "ended" {
+            let text = |member: &str| entry.body[member].as_str().unwrap_or_default().to_owned();
+            return LabError::Part { lab: entry.subject.clone(), part: text("part"), reason: text("reason") };
+        }
     }
 }
 
