@@ -65,3 +65,83 @@ fn a_mount_made_in_the_sidecar_shows_up_in_the_main_container() {
         assert!(exited("main") < exited("side"), "the sidecar ends last");
     });
 }
+
+#[test]
+fn a_mount_made_while_a_container_starts_is_not_missed() {
+    enclosed("a_mount_made_while_a_container_starts_is_not_missed", || async {
+        let lab = Lab::start().await;
+        let script = "i=0; while [ $i -lt 60 ]; do mkdir -p /v/$i; mount -t tmpfs t /v/$i; i=$((i+1)); done; \
+            touch /done; trap 'exit 0' TERM; while :; do sleep 0.01; done";
+        let volume =
+            |propagation: &str| json!([{"name": "v", "mountPath": "/v", "mountPropagation": propagation}]);
+        let side = json!({
+            "name": "side", "image": "i", "restartPolicy": "Always", "command": ["/bin/sh", "-c", script],
+            "securityContext": {"privileged": true}, "volumeMounts": volume("Bidirectional")
+        });
+        let mains = ["one", "two", "three"]
+            .map(|name| json!({"name": name, "image": "i", "volumeMounts": volume("HostToContainer")}));
+        let spec = json!({"initContainers": [side], "containers": mains, "volumes": [{"name": "v", "emptyDir": {}}]});
+        lab.create("box", spec).await;
+        lab.wait_ready("box").await;
+        lab.run("box", "side", "while ! test -e /done; do sleep 0.01; done").await;
+        for name in ["one", "two", "three"] {
+            assert_eq!(lab.run("box", name, "grep -c ' /v/' /proc/mounts").await, "60", "in {name}");
+        }
+        lab.delete("box").await;
+        assert_eq!(lab.node.leftovers().await.expect("an inventory"), []);
+    });
+}
+
+#[test]
+fn what_a_hook_leaves_running_goes_on_and_reaches_the_journal() {
+    enclosed("what_a_hook_leaves_running_goes_on_and_reaches_the_journal", || async {
+        let lab = Lab::start().await;
+        let entry =
+            r#"{"mountlab.journal":{"source":"agent","kind":"up","subject":"envd","body":{"port":49983}}}"#;
+        let hook = format!(
+            "(while ! test -e /go; do sleep 0.01; done; echo '{entry}'; echo plain; touch /went) & exit 0"
+        );
+        let main = json!({
+            "name": "main", "image": "i",
+            "lifecycle": {"postStart": {"exec": {"command": ["/bin/sh", "-c", hook]}}}
+        });
+        lab.create("box", json!({"containers": [main]})).await;
+        lab.wait_ready("box").await;
+        lab.run("box", "main", "touch /go; while ! test -e /went; do sleep 0.01; done").await;
+        lab.wait_journal("the hook's process is up", |entry| {
+            entry.source == "agent"
+                && entry.subject == "envd"
+                && entry.body == json!({"port": 49983, "pod": "default/box", "container": "main"})
+        })
+        .await;
+        let mut log = lab.node.log("default", "box", "main", false).expect("a log");
+        assert_eq!(log.read(), [], "a hook's output is no log");
+        lab.delete("box").await;
+    });
+}
+
+#[test]
+fn a_mount_is_told_as_gone_with_its_container() {
+    enclosed("a_mount_is_told_as_gone_with_its_container", || async {
+        let lab = Lab::start().await;
+        lab.create("box", sandbox()).await;
+        lab.wait_ready("box").await;
+        lab.run("box", "side", "mkdir /run/csi/mount-root/a && mount -t tmpfs t /run/csi/mount-root/a").await;
+        let told = |kind: &'static str, subject: &'static str| {
+            move |entry: &journal::Entry| {
+                entry.source == "mounts" && entry.kind == kind && entry.subject == subject
+            }
+        };
+        let subject = "Pod/default/box/main:/run/csi/mount-root/a";
+        lab.wait_journal("the mount is seen", told("mounted", subject)).await;
+        lab.run("box", "side", "umount /run/csi/mount-root/a && mount -t tmpfs t /run/csi/mount-root/a")
+            .await;
+        lab.wait_journal("the mount went", told("unmounted", subject)).await;
+        let mounted = |lab: &Lab| {
+            lab.journal.entries().iter().filter(|entry| told("mounted", subject)(entry)).count()
+                - lab.journal.entries().iter().filter(|entry| told("unmounted", subject)(entry)).count()
+        };
+        lab.delete("box").await;
+        assert_eq!(mounted(&lab), 0, "every mount is told as gone");
+    });
+}
