@@ -319,3 +319,22 @@ fn a_file_system_that_never_answers_does_not_hang_the_pods_end() {
         assert_eq!(lab.node.leftovers().await.expect("an inventory"), []);
     });
 }
+
+#[test]
+fn last_words_and_programs_that_do_not_exist() {
+    enclosed("last_words_and_programs_that_do_not_exist", || async {
+        let lab = Lab::start().await;
+        let dying = shell("main", "printf 'no space left' > /dev/termination-log; exit 5");
+        lab.create("words", json!({"restartPolicy": "Never", "containers": [dying]})).await;
+        let pod = lab.wait_for("words", "failed", |pod| pod["status"]["phase"] == "Failed").await;
+        let ended = &container(&pod, "main")["state"]["terminated"];
+        assert_eq!((&ended["message"], &ended["exitCode"]), (&json!("no space left"), &json!(5)));
+        let missing = json!({"name": "main", "image": "i", "command": ["no-such-program"]});
+        lab.create("missing", json!({"restartPolicy": "Never", "containers": [missing]})).await;
+        let pod = lab.wait_for("missing", "failed", |pod| pod["status"]["phase"] == "Failed").await;
+        let ended = &container(&pod, "main")["state"]["terminated"];
+        assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("StartError"), &json!(128)));
+        let message = ended["message"].as_str().expect("a message");
+        assert_eq!(message, "exec: \"no-such-program\": executable file not found in $PATH");
+    });
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
@@ -14,6 +14,7 @@ use kube::Api;
 use rustix::thread::CapabilitySet;
 
 use super::environment::{self, EnvironmentError, Sources, command_line, expand, references};
+use super::termination::MESSAGE_FILE;
 use super::{PodContext, Sandbox, spec_of};
 use crate::catalogue::Image;
 use crate::shim::protocol::{ContainerSpec, MountSpec, Overlay, ProcessSpec, Propagation};
@@ -78,7 +79,9 @@ pub(super) async fn blueprint(
         environment.retain(|(existing, _)| *existing != name);
         environment.push((name, value));
     }
-    let mounts = mounts(context, sandbox, container, image, &environment)?;
+    let mut mounts = mounts(context, sandbox, container, image, &environment)?;
+    let overlays = overlays(context, image, place)?;
+    mounts.push(termination_message(container, place)?);
     let security = container.security_context.clone().unwrap_or_default();
     let privileged = security.privileged == Some(true);
     let read_only_root = security.read_only_root_filesystem == Some(true);
@@ -86,7 +89,7 @@ pub(super) async fn blueprint(
     Ok(ContainerSpec {
         namespaces: sandbox.namespaces.paths(),
         root: place.join("root"),
-        overlays: overlays(context, image, place)?,
+        overlays,
         mounts,
         devices: devices(privileged),
         privileged,
@@ -177,6 +180,21 @@ fn mounts(
     volumes.sort_by_key(|mount: &MountSpec| mount.target.components().count());
     mounts.extend(volumes);
     Ok(mounts)
+}
+
+/// The file that takes the container's last words.
+fn termination_message(container: &Container, place: &Path) -> io::Result<MountSpec> {
+    let source = place.join(MESSAGE_FILE);
+    fs::write(&source, "")?;
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o666))?;
+    let target = container.termination_message_path.as_deref().filter(|path| path.starts_with('/'));
+    Ok(MountSpec {
+        source,
+        sub_path: None,
+        target: target.unwrap_or("/dev/termination-log").into(),
+        read_only: false,
+        propagation: Propagation::None,
+    })
 }
 
 fn volume_mount(

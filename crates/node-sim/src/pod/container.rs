@@ -1,30 +1,21 @@
 //! The supervisor of one container: starts it, attends to it while it runs, and starts it again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clock::SharedClock;
 use jiff::Timestamp;
 use journal::source;
-use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-};
+use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTerminated};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::attempt::{Attempt, End, Why, attend};
 use super::backoff::Backoff;
-use super::blueprint::blueprint;
-use super::board::{Board, Role};
-use super::exec::Running;
-use super::handler::{Action, Target};
-use super::termination::terminate;
-use super::{PodContext, probe};
-use crate::catalogue::ImageError;
-use crate::error_chain;
+use super::board::Role;
+use super::start::{NotStarted, RUN_CONTAINER_ERROR};
+use super::{PodContext, termination};
 use crate::events::EventType;
-use crate::logs::{Logs, Pipes};
 use crate::mounts;
 use crate::runtime::Exit;
 
@@ -38,65 +29,6 @@ pub(super) enum Directive {
     Run(Arc<Container>),
     /// Be gone by this instant of the clock.
     Stop(Timestamp),
-}
-
-/// One run of a container.
-pub(super) struct Attempt<'a> {
-    pub(super) context: &'a PodContext,
-    pub(super) index: usize,
-    pub(super) role: Role,
-    pub(super) container: &'a Container,
-    pub(super) running: Arc<Running>,
-}
-
-impl Attempt<'_> {
-    pub(super) fn board(&self) -> &Board {
-        &self.context.board
-    }
-
-    pub(super) fn clock(&self) -> &SharedClock {
-        &self.context.node.clock
-    }
-
-    pub(super) fn target(&self) -> Target<'_> {
-        Target {
-            runtime: &self.context.node.runtime,
-            running: &self.running,
-            container: self.container,
-            address: self.context.sandbox().map_or("", |sandbox| &sandbox.address_text),
-            sink: self.context.sink(&self.container.name, None),
-            clock: &self.context.node.clock,
-        }
-    }
-
-    pub(super) fn event(&self, kind: EventType, reason: &str, message: String) {
-        self.context.container_event(self.container, self.role, kind, reason, message);
-    }
-}
-
-/// How an attempt ended.
-struct End {
-    exit: Exit,
-    started_at: Timestamp,
-    why: Why,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Why {
-    /// By itself, or because a probe or hook asked for it.
-    Ended,
-    /// The worker wants it stopped.
-    Stopped,
-    /// Its definition changed.
-    Replaced,
-}
-
-/// Why an attempt did not begin: a waiting reason and what to say.
-struct NotStarted {
-    reason: &'static str,
-    message: String,
-    /// The waiting reason while the next attempt is held back.
-    held_back: &'static str,
 }
 
 /// Runs a container until the worker stops it or it has ended for good.
@@ -132,14 +64,16 @@ pub(super) async fn supervise(
     }
 }
 
-struct Supervisor {
-    context: Arc<PodContext>,
-    index: usize,
+/// What a supervisor remembers between runs.
+pub(super) struct Supervisor {
+    pub(super) context: Arc<PodContext>,
+    pub(super) index: usize,
     role: Role,
     backoff: Backoff,
-    pulls: Backoff,
+    /// For attempts that did not begin.
+    pub(super) pulls: Backoff,
     /// The next start is a restart.
-    restarting: bool,
+    pub(super) restarting: bool,
 }
 
 impl Supervisor {
@@ -150,7 +84,14 @@ impl Supervisor {
         directive: &mut watch::Receiver<Directive>,
     ) -> Result<End, NotStarted> {
         let context = self.context.clone();
-        let started = self.start(container).await?;
+        let started = match self.start(container).await {
+            Ok(started) => started,
+            // A program that can't be executed is a run that ended at once.
+            Err(refusal) if refusal.reason == RUN_CONTAINER_ERROR => {
+                return Ok(self.refused(container, &refusal));
+            }
+            Err(refusal) => return Err(refusal),
+        };
         let attempt = Attempt {
             context: &context,
             index: self.index,
@@ -163,7 +104,15 @@ impl Supervisor {
         watcher.end().await;
         let _ = tokio::time::timeout(LAST_OUTPUT, started.drained).await;
         let end = End { exit, started_at: started.at, why };
-        self.record_end(container, &end);
+        let signal = match exit {
+            Exit::Signal(signal) => Some(signal),
+            Exit::Code(_) => None,
+        };
+        let body = json!({"exitCode": exit.code(), "signal": signal});
+        context.node.journal.record(source::PROCESS, "exited", &context.subject(&container.name), body);
+        let message = termination::message(container, &started.place, exit.code());
+        let reason = if exit.code() == 0 { "Completed" } else { "Error" };
+        self.record_end(&end, reason, message);
         let place = started.place;
         // The overlays are gone with the container's mount namespace; what it wrote goes now.
         let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(place)).await;
@@ -173,113 +122,35 @@ impl Supervisor {
         Ok(end)
     }
 
-    async fn start(&mut self, container: &Container) -> Result<Started, NotStarted> {
-        let context = &self.context;
-        let asked = container.image.as_deref().unwrap_or_default();
-        let image = context.node.catalogue.resolve(asked).map_err(|error| match error {
-            ImageError::Invalid(_) => NotStarted {
-                reason: "InvalidImageName",
-                message: format!("Failed to apply default image tag {asked:?}: {error}"),
-                held_back: "InvalidImageName",
-            },
-            ImageError::Unreachable { .. } => NotStarted {
-                reason: "ErrImagePull",
-                message: error.to_string(),
-                held_back: "ImagePullBackOff",
-            },
-        })?;
-        self.event(
-            container,
-            EventType::Normal,
-            "Pulled",
-            format!("Container image {asked:?} already present on machine"),
-        );
-        let number = context.attempts.fetch_add(1, Ordering::Relaxed);
-        let place = context.directory.join("containers").join(format!("{}-{number}", container.name));
-        let refused = |reason, error: &dyn std::error::Error| NotStarted {
-            reason,
-            message: error_chain(error),
-            held_back: reason,
-        };
-        let sandbox = context.sandbox().ok_or_else(|| NotStarted {
-            reason: "CreateContainerError",
-            message: "the pod's sandbox is gone".to_owned(),
-            held_back: "CreateContainerError",
-        })?;
-        let spec = blueprint(context, sandbox, container, &image, &place)
-            .await
-            .map_err(|error| refused("CreateContainerConfigError", &error))?;
-        self.event(container, EventType::Normal, "Created", format!("Created container: {}", container.name));
-        let (pipes, output) = Pipes::new().map_err(|error| refused("CreateContainerError", &error))?;
-        let asked_at = Instant::now();
-        let process = context
-            .node
-            .runtime
-            .run(&spec, output)
-            .await
-            .map_err(|error| refused("RunContainerError", &error))?;
-        let log = context.logs(&container.name).map(Logs::begin);
-        let drained = tokio::spawn(pipes.drain(context.sink(&container.name, log)));
-        let running = Arc::new(Running { process, privileged: spec.privileged, template: spec.process });
-        let id = format!("mountlab://{}-{}-{number}", context.uid, container.name);
-        let restarting = std::mem::take(&mut self.restarting);
-        context.board.update(self.index, |record| {
-            if restarting {
-                record.restart_count += 1;
-                record.wait_for("ContainerCreating", None);
-            }
-            asked.clone_into(&mut record.image);
-            record.image_id = image.id;
-            record.container_id = Some(id);
-            record.running = Some(running.clone());
-            record.ready = false;
-            record.started = false;
-        });
-        self.announce_start(container, &running, asked_at.elapsed());
-        Ok(Started { running, drained, place, at: self.context.node.clock.now() })
+    /// Records a program that could not be executed, as container runtimes do.
+    fn refused(&mut self, container: &Container, refusal: &NotStarted) -> End {
+        self.event(container, EventType::Warning, "Failed", format!("Error: {}", refusal.message));
+        let restarts = i32::from(std::mem::take(&mut self.restarting));
+        self.context.board.update(self.index, |record| record.restart_count += restarts);
+        let end = End { exit: Exit::Code(128), started_at: self.context.node.clock.now(), why: Why::Ended };
+        self.record_end(&end, "StartError", Some(refusal.message.clone()));
+        end
     }
 
-    fn announce_start(&self, container: &Container, running: &Running, took: Duration) {
-        self.event(container, EventType::Normal, "Started", format!("Started container {}", container.name));
-        let Some(record) = self.context.board.get(self.index) else { return };
-        let body = json!({
-            "image": record.image_id,
-            "containerID": record.container_id,
-            "process": running.process.id(),
-            "restartCount": record.restart_count,
-            "milliseconds": took.as_secs_f64() * 1000.0,
-        });
-        self.context.node.journal.record(
-            source::PROCESS,
-            "started",
-            &self.context.subject(&container.name),
-            body,
-        );
-    }
-
-    fn record_end(&self, container: &Container, end: &End) {
-        let context = &self.context;
+    fn record_end(&self, end: &End, reason: &str, message: Option<String>) {
         let code = end.exit.code();
         let signal = match end.exit {
             Exit::Signal(signal) => Some(signal),
             Exit::Code(_) => None,
         };
-        let body = json!({"exitCode": code, "signal": signal});
-        context.node.journal.record(source::PROCESS, "exited", &context.subject(&container.name), body);
-        context.board.update(self.index, |record| {
+        let finished_at = Some(Time(self.context.node.clock.now()));
+        self.context.board.update(self.index, |record| {
             record.remember();
-            record.state = ContainerState {
-                terminated: Some(ContainerStateTerminated {
-                    exit_code: code,
-                    signal,
-                    reason: Some(if code == 0 { "Completed" } else { "Error" }.to_owned()),
-                    started_at: Some(Time(end.started_at)),
-                    finished_at: Some(Time(context.node.clock.now())),
-                    container_id: record.container_id.clone(),
-                    ..ContainerStateTerminated::default()
-                }),
-                ..ContainerState::default()
+            let terminated = ContainerStateTerminated {
+                exit_code: code,
+                signal,
+                reason: Some(reason.to_owned()),
+                message,
+                started_at: Some(Time(end.started_at)),
+                finished_at,
+                container_id: record.container_id.clone(),
             };
+            record.state = ContainerState { terminated: Some(terminated), ..ContainerState::default() };
             record.running = None;
             record.ready = false;
             record.started = false;
@@ -378,72 +249,7 @@ impl Supervisor {
         });
     }
 
-    fn event(&self, container: &Container, kind: EventType, reason: &str, message: String) {
+    pub(super) fn event(&self, container: &Container, kind: EventType, reason: &str, message: String) {
         self.context.container_event(container, self.role, kind, reason, message);
-    }
-}
-
-struct Started {
-    running: Arc<Running>,
-    drained: tokio::task::JoinHandle<()>,
-    place: std::path::PathBuf,
-    at: Timestamp,
-}
-
-/// Attends to a running container until it has ended.
-async fn attend(attempt: &Attempt<'_>, directive: &mut watch::Receiver<Directive>) -> (Exit, Why) {
-    let process = &attempt.running.process;
-    let life = async {
-        if let Err(reason) = post_start(attempt).await {
-            attempt.event(
-                EventType::Warning,
-                "FailedPostStartHook",
-                format!("PostStartHook failed: {reason}"),
-            );
-            return format!("FailedPostStartHook: {reason}");
-        }
-        attempt.board().update(attempt.index, |record| {
-            record.remember();
-            let started_at = Some(Time(attempt.context.node.clock.now()));
-            record.state = ContainerState {
-                running: Some(ContainerStateRunning { started_at }),
-                ..ContainerState::default()
-            };
-        });
-        probe::watch(attempt).await
-    };
-    tokio::pin!(life);
-    let mut condemned = None;
-    let why = loop {
-        tokio::select! {
-            exit = process.wait() => return (exit, Why::Ended),
-            reason = &mut life => {
-                condemned = Some(reason);
-                break Why::Ended;
-            }
-            changed = directive.changed() => match directive.borrow_and_update().clone() {
-                _ if changed.is_err() => break Why::Stopped,
-                Directive::Stop(_) => break Why::Stopped,
-                Directive::Run(new) if new.image != attempt.container.image => break Why::Replaced,
-                Directive::Run(_) => {}
-            }
-        }
-    };
-    let message = match (&why, condemned) {
-        (_, Some(reason)) => reason,
-        (Why::Replaced, None) => {
-            format!("Container {} definition changed, will be restarted", attempt.container.name)
-        }
-        _ => format!("Stopping container {}", attempt.container.name),
-    };
-    attempt.event(EventType::Normal, "Killing", message);
-    (terminate(attempt, directive).await, why)
-}
-
-async fn post_start(attempt: &Attempt<'_>) -> Result<(), String> {
-    let hook = attempt.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
-    match hook.and_then(Action::of_hook) {
-        Some(action) => attempt.target().perform(&action, None).await,
-        None => Ok(()),
     }
 }

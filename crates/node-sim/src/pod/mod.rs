@@ -8,6 +8,7 @@
 //!                        └─ directives: run this definition, or stop by then
 //! ```
 
+mod attempt;
 mod backoff;
 mod blueprint;
 mod board;
@@ -18,6 +19,7 @@ mod handler;
 mod probe;
 mod qos;
 mod quantity;
+mod start;
 mod status;
 mod termination;
 mod volumes;

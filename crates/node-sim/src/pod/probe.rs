@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Probe;
 
-use super::container::Attempt;
+use super::attempt::Attempt;
 use super::handler::Action;
 use crate::events::EventType;
 

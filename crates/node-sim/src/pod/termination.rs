@@ -1,12 +1,16 @@
-//! Ending a container: preStop hook, SIGTERM, the grace period, SIGKILL.
+//! Ending a container: preStop hook, SIGTERM, the grace period, SIGKILL, and its last message.
 
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Container;
 use rustix::process::Signal;
 use tokio::sync::watch;
 
-use super::container::{Attempt, Directive};
+use super::attempt::Attempt;
+use super::container::Directive;
 use super::handler::Action;
 use crate::events::EventType;
 use crate::runtime::Exit;
@@ -19,6 +23,21 @@ const KILL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Grace period of pods that don't say one.
 pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// Name of the file in an attempt's folder that appears at the container's `terminationMessagePath`.
+pub(super) const MESSAGE_FILE: &str = "termination-log";
+/// How many bytes of a termination message are kept.
+const LONGEST_MESSAGE: u64 = 4096;
+
+/// What the container left as its last message.
+pub(super) fn message(container: &Container, place: &Path, code: i32) -> Option<String> {
+    let mut text = Vec::new();
+    let file = std::fs::File::open(place.join(MESSAGE_FILE)).ok()?;
+    if let Err(error) = file.take(LONGEST_MESSAGE).read_to_end(&mut text) {
+        tracing::debug!(container = container.name, code, %error, "termination message not read");
+    }
+    (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
+}
 
 /// Ends the process and returns how it ended. A directive that comes meanwhile can shorten the grace period.
 pub(super) async fn terminate(attempt: &Attempt<'_>, directive: &mut watch::Receiver<Directive>) -> Exit {
