@@ -1,5 +1,5 @@
 //! The official Python SDKs, unmodified, against the control plane: the newest and the oldest that has to work
-//! (DECISIONS 13). They are installed from PyPI into the target folder once.
+//! (DECISIONS 13). They are installed into the target folder once.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
