@@ -7,11 +7,12 @@ use std::process::ExitCode;
 type Main = fn(Vec<OsString>) -> ExitCode;
 
 /// Verbs that start a component, and the component's entry point.
-const COMPONENTS: [(&str, Main); 5] = [
+const COMPONENTS: [(&str, Main); 6] = [
     ("shim", node_sim::shim::main),
     ("agent-runtime", agent_runtime::main),
     ("csi-node", csi_node::main),
     ("controller", controller::main),
+    ("manager", manager::main),
     ("lab-init", lab_embedded::init_main),
 ];
 

@@ -23,6 +23,9 @@ use crate::queue::ObjectName;
 pub(crate) async fn reconcile(context: &Context, name: &ObjectName) -> Result<Option<Timestamp>, Failure> {
     let Some(sandbox) = context.world.sandbox(name) else { return Ok(None) };
     let pod = pod_of(context, name, &sandbox).await?;
+    if is_losing_its_pod(&sandbox, pod.as_ref()) && !is_there(context, name, &sandbox).await? {
+        return Ok(None);
+    }
     let mut decision = decide(&sandbox, pod.as_ref(), context.now());
     let mut outcome = Ok(());
     for action in &decision.actions {
@@ -52,6 +55,20 @@ async fn pod_of(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Resu
     }
     let pods = context.namespaced::<Pod>(&name.namespace);
     pods.get_opt(&name.name).await.map_err(failed("get", format!("pod {name}")))
+}
+
+/// Whether a running Sandbox has no pod that stays.
+fn is_losing_its_pod(sandbox: &Sandbox, pod: Option<&Pod>) -> bool {
+    let runs = sandbox.status.as_ref().is_some_and(|status| status.phase == SandboxPhase::Running);
+    runs && pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+}
+
+/// Asks the API for the Sandbox: when one is deleted its pod goes with it, and the watch of pods may tell of that
+/// before the watch of Sandboxes does. That is an end and no failure.
+async fn is_there(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Result<bool, Failure> {
+    let sandboxes = context.namespaced::<Sandbox>(&name.namespace);
+    let live = sandboxes.get_opt(&name.name).await.map_err(failed("get", object(sandbox)))?;
+    Ok(live.is_some_and(|live| live.metadata.uid == sandbox.metadata.uid))
 }
 
 async fn act(

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use futures::TryStreamExt as _;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::NetworkError;
 
@@ -65,7 +65,7 @@ pub(super) async fn make_bridge(
 
 /// Makes a pair of which one end is a port of the bridge and the other the pod's interface, made right in the pod's
 /// namespace: moving it there afterwards would take the kernel many milliseconds. The pod's end can't be brought up
-/// before both are there.
+/// before both are there. Pods don't reach each other: what runs in one is somebody's agent.
 pub(super) async fn make_pair(
     handle: &Handle,
     name: &str,
@@ -81,7 +81,11 @@ pub(super) async fn make_pair(
         .controller(bridge)
         .up()
         .build();
-    handle.link().add(message).execute().await.during(|| format!("making interface {name}"))
+    handle.link().add(message).execute().await.during(|| format!("making interface {name}"))?;
+    let port = index(handle, name).await?;
+    // Isolated ports reach the bridge itself, where the lab's services are, but not each other.
+    let message = LinkBridgePort::new(port).isolated(true).build();
+    handle.link().set_port(message).execute().await.during(|| format!("isolating interface {name}"))
 }
 
 /// In the pod's namespace: loopback up, the pod's address on its interface.

@@ -6,8 +6,8 @@
 //!      └── services of the lab listen here      lo
 //! ```
 //!
-//! A pod reaches the bridge's address and other pods; it has no default route, so that everything else fails at once
-//! with "network is unreachable" instead of hanging. The machine's own network is in another namespace altogether.
+//! A pod reaches the bridge's address, but no other pod (the ports of the bridge are isolated), and it has no default
+//! route, so that everything else fails at once with "network is unreachable" instead of hanging. The machine's own network is in another namespace altogether.
 //!
 //! Network policies: every pod's traffic crosses its own port of the bridge, named in [`PodLink::interface`]. Rules
 //! for a pod belong on that port (`nftables`, family `bridge`), put there in [`PodNetwork::attach`] before the pod's
