@@ -114,3 +114,48 @@ pub(crate) fn label<'a>(sandbox: &'a Sandbox, key: &str) -> Option<&'a str> {
 pub(crate) fn annotation<'a>(sandbox: &'a Sandbox, key: &str) -> Option<&'a str> {
     sandbox.annotations().get(key).map(String::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::crd::{SandboxSpec, SandboxStatus};
+    use rstest::rstest;
+
+    use super::*;
+
+    fn sandbox(phase: SandboxPhase, ready: bool) -> Sandbox {
+        let mut sandbox = Sandbox::new("x", SandboxSpec::default());
+        sandbox.labels_mut().insert(labels::SANDBOX_CLAIMED.into(), "true".into());
+        let mut status = SandboxStatus { phase, ..SandboxStatus::default() };
+        conditions::set(&mut status.conditions, types::READY, ready, "PodReady", "", Timestamp::UNIX_EPOCH);
+        sandbox.status = Some(status);
+        sandbox
+    }
+
+    #[rstest]
+    #[case(SandboxPhase::None, false, Situation::Hidden)]
+    #[case(SandboxPhase::Pending, false, Situation::Hidden)]
+    #[case(SandboxPhase::Running, true, Situation::Running)]
+    #[case(SandboxPhase::Running, false, Situation::NotReady)]
+    #[case(SandboxPhase::Upgrading, false, Situation::NotReady)]
+    #[case(SandboxPhase::Paused, false, Situation::Paused)]
+    #[case(SandboxPhase::Resuming, false, Situation::Paused)]
+    #[case(SandboxPhase::Recycling, true, Situation::Hidden)]
+    #[case(SandboxPhase::Succeeded, false, Situation::Hidden)]
+    #[case(SandboxPhase::Failed, true, Situation::Hidden)]
+    #[case(SandboxPhase::Terminating, true, Situation::Hidden)]
+    fn situations(#[case] phase: SandboxPhase, #[case] ready: bool, #[case] expected: Situation) {
+        assert_eq!(Situation::of(&sandbox(phase, ready), Timestamp::UNIX_EPOCH), expected);
+    }
+
+    #[rstest]
+    #[case::pause_requested(|sandbox: &mut Sandbox| sandbox.spec.paused = true, Situation::Paused)]
+    #[case::unclaimed(|sandbox: &mut Sandbox| { sandbox.labels_mut().insert(labels::SANDBOX_CLAIMED.into(), "false".into()); }, Situation::Hidden)]
+    #[case::kept_for_debugging(|sandbox: &mut Sandbox| { sandbox.labels_mut().insert(labels::RESERVED_FAILED_SANDBOX.into(), "true".into()); }, Situation::Hidden)]
+    #[case::unacknowledged(|sandbox: &mut Sandbox| { sandbox.annotations_mut().insert(UNACKNOWLEDGED.into(), "2100-01-01T00:00:00Z".into()); }, Situation::Hidden)]
+    #[case::past_its_end(|sandbox: &mut Sandbox| sandbox.spec.shutdown_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::MIN)), Situation::Hidden)]
+    fn exceptions(#[case] change: fn(&mut Sandbox), #[case] expected: Situation) {
+        let mut sandbox = sandbox(SandboxPhase::Running, true);
+        change(&mut sandbox);
+        assert_eq!(Situation::of(&sandbox, Timestamp::UNIX_EPOCH), expected);
+    }
+}

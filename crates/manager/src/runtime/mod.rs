@@ -186,3 +186,43 @@ fn no_address() -> ApiError {
 fn authority(ip: &str, port: u16) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::crd::{PodInfo, SandboxSpec, SandboxStatus};
+    use kube::ResourceExt as _;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn sandbox(ip: Option<&str>, notes: &[(&str, &str)]) -> Sandbox {
+        let mut sandbox = Sandbox::new("x", SandboxSpec::default());
+        let pod_info = PodInfo { pod_ip: ip.map(str::to_owned), ..PodInfo::default() };
+        sandbox.status = Some(SandboxStatus { pod_info: Some(pod_info), ..SandboxStatus::default() });
+        sandbox
+            .annotations_mut()
+            .extend(notes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        sandbox
+    }
+
+    #[rstest]
+    #[case(Some("10.0.0.7"), &[], Some("http://10.0.0.7:49983"))]
+    #[case(Some("fd00::7"), &[], Some("http://[fd00::7]:49983"))]
+    #[case(Some("10.0.0.7"), &[(annotations::RUNTIME_URL, "http://10.0.0.9:1/")], Some("http://10.0.0.9:1"))]
+    #[case(Some("10.0.0.7"), &[(annotations::ENVD_URL, "http://10.0.0.8:2")], Some("http://10.0.0.8:2"))]
+    #[case(None, &[], None)]
+    #[case(Some("10.0.0.7"), &[(annotations::RUNTIME_URL, "https://10.0.0.9:1")], None)]
+    #[case(Some("10.0.0.7"), &[(annotations::RUNTIME_TLS_PORT, "49984")], None)]
+    #[case(Some("10.0.0.7"), &[(annotations::RUNTIME_TLS_PORT, "0")], None)]
+    #[case(Some("10.0.0.7"), &[(annotations::RUNTIME_TLS_PORT, "")], None)]
+    fn where_a_runtime_listens(
+        #[case] ip: Option<&str>,
+        #[case] notes: &[(&str, &str)],
+        #[case] base: Option<&str>,
+    ) {
+        let client = RuntimeClient::new(None).expect("no certificates to refuse");
+        let endpoint = client.endpoint(&sandbox(ip, notes)).ok();
+        assert_eq!(endpoint.as_ref().map(|endpoint| endpoint.base.as_str()), base);
+        assert!(endpoint.is_none_or(|endpoint| !endpoint.tls));
+    }
+}

@@ -132,3 +132,127 @@ impl Write for RuntimeStream {
         Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Method;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rstest::rstest;
+    use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::{CallError, Endpoint, RuntimeClient};
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(parameters, KeyPair::generate().expect("a key")).expect("an authority")
+    }
+
+    /// Certificate and key, PEM, for one name.
+    fn signed(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let parameters = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        let certificate = parameters.signed_by(&key, authority).expect("signed");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A runtime under `name` that wants a certificate of `authority`; it answers one request and gives it back.
+    async fn runtime(
+        authority: &CertifiedIssuer<'static, KeyPair>,
+        name: &str,
+    ) -> (u16, tokio::task::JoinHandle<Option<String>>) {
+        let (certificate, key) = signed(authority, name);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der().clone()).expect("an authority");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_client_cert_verifier(verifier.build().expect("a verifier"))
+            .with_single_cert(
+                chain(&certificate, "server").expect("a certificate"),
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key"),
+            )
+            .expect("a server");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let serving = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.ok()?;
+            let mut tls = tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(tcp).await.ok()?;
+            let mut request = Vec::new();
+            while !request.ends_with(b"{}") {
+                request.push(tls.read_u8().await.ok()?);
+            }
+            tls.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.ok()?;
+            String::from_utf8(request).ok()
+        });
+        (port, serving)
+    }
+
+    async fn call(client: &RuntimeClient, port: u16) -> Result<http::StatusCode, CallError> {
+        let endpoint = Endpoint { base: format!("https://127.0.0.1:{port}"), tls: true };
+        let call = client.call(Method::POST, &endpoint, "/init", Some("token-1"), b"{}".to_vec(), LIMIT);
+        call.await.map(|answer| answer.status)
+    }
+
+    fn client(
+        authority: &CertifiedIssuer<'static, KeyPair>,
+        signer: &CertifiedIssuer<'static, KeyPair>,
+    ) -> RuntimeClient {
+        let (certificate, key) = signed(signer, "manager");
+        let certificates = RuntimeCertificates { authority: authority.pem(), certificate, key };
+        RuntimeClient::new(Some(&certificates)).expect("certificates that fit")
+    }
+
+    #[tokio::test]
+    async fn both_sides_show_their_certificates_and_the_name_is_fixed() {
+        let authority = authority();
+        let (port, serving) = runtime(&authority, RUNTIME_SERVER_NAME).await;
+        assert_eq!(call(&client(&authority, &authority), port).await.expect("an answer"), 204);
+        let request = serving.await.expect("no panic").expect("a request").to_ascii_lowercase();
+        assert!(request.contains(&format!("host: {RUNTIME_SERVER_NAME}\r\n")), "{request}");
+        assert!(request.contains("x-access-token: token-1\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_runtime_under_another_name_is_not_talked_to() {
+        let authority = authority();
+        let (port, serving) = runtime(&authority, "127.0.0.1").await;
+        assert!(call(&client(&authority, &authority), port).await.is_err());
+        assert_eq!(serving.await.expect("no panic"), None);
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_does_not_know_this_manager_gets_nothing_done() {
+        let (theirs, ours) = (authority(), authority());
+        let (port, serving) = runtime(&theirs, RUNTIME_SERVER_NAME).await;
+        assert!(call(&client(&theirs, &ours), port).await.is_err());
+        assert_eq!(serving.await.expect("no panic"), None);
+    }
+
+    #[rstest]
+    #[case("", "client.crt", "key")]
+    #[case("no PEM at all", "no PEM at all", "no PEM at all")]
+    fn files_that_hold_no_certificate_are_named(
+        #[case] authority: &str,
+        #[case] certificate: &str,
+        #[case] key: &str,
+    ) {
+        let certificates = RuntimeCertificates {
+            authority: authority.to_owned(),
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        };
+        let error = RuntimeClient::new(Some(&certificates)).expect_err("refused");
+        assert!(matches!(error, RuntimeSetupError::Pem { file: "ca.crt" }), "{error}");
+    }
+}

@@ -206,3 +206,36 @@ async fn a_sandbox_that_serves_tls_is_never_talked_to_in_plain_text() {
     assert!(error["message"].as_str().expect("text").contains("no client certificates"), "{error}");
     assert!(envd.seen("/init").is_empty() && envd.seen("/v1/storage/mounts").is_empty());
 }
+
+/// A client whose reads of volumes fail as those of an API server in trouble do.
+fn without_volumes(inner: kube::Client) -> kube::Client {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let inner = inner.clone();
+        async move {
+            if !request.uri().path().contains("/persistentvolumes") {
+                return inner.send(request).await;
+            }
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503,
+                "reason": "ServiceUnavailable", "message": "etcd at 10.0.0.1 is down",
+            });
+            let body = kube::client::Body::from(status.to_string().into_bytes());
+            Ok(http::Response::builder().status(503).body(body).expect("an answer"))
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+#[tokio::test]
+async fn an_api_server_in_trouble_is_a_503_that_is_not_sent_again() {
+    let envd = Envd::start().await;
+    let lab = ready(&envd, |options| options.client = without_volumes(options.client.clone())).await;
+    let body = json!({"templateID": POOL, "metadata": one_mount()});
+    let request = lab.http.post(lab.url("/sandboxes")).header("x-api-key", crate::lab::KEY).json(&body);
+    let response = request.send().await.expect("an answer");
+    assert_eq!(response.headers()["should-retry"], "false");
+    let (status, error) = crate::lab::answer(response).await;
+    assert_eq!((status, error["error_code"].as_str()), (503, Some("cluster-unavailable")), "{error}");
+    assert!(!error["message"].as_str().expect("text").contains("etcd"), "internals stay in the log: {error}");
+    assert_eq!(lab.available(POOL).await, 1, "the pool is untouched");
+}
