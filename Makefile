@@ -34,7 +34,7 @@ build:
 	$(CARGO) build --workspace --bins --locked
 
 release:
-	$(CARGO) build --release --locked -p cli
+	$(CARGO) build --release --locked -p cli -p agent-runtime
 
 tools-run:
 	@tools/install $(RUN_PACKAGES)

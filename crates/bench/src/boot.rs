@@ -25,7 +25,9 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>, BenchError> {
             continue; // the first one warms the page cache
         }
         whole.push(milliseconds);
-        for (part, milliseconds) in parts_of(&read_journal(folder.path())?) {
+        let mut named = parts_of(&read_journal(folder.path())?);
+        named.push(("9 teardown".to_owned(), teardown(folder.path())?));
+        for (part, milliseconds) in named {
             parts.entry(part).or_default().push(milliseconds);
         }
     }
@@ -112,11 +114,23 @@ fn parts_of(journal: &[Entry]) -> Vec<(String, f64)> {
             parts.push((name(part), milliseconds));
         }
     }
-    let teardown = journal.iter().rfind(|entry| entry.source == source::SCENARIO);
-    if let (Some(last), Some(down)) = (teardown, phase("down")) {
-        parts.push((name("teardown"), between(last, down)));
-    }
     parts
+}
+
+/// What ending the sandboxes and taking the lab down took, from the report.
+fn teardown(report: &Path) -> Result<f64, BenchError> {
+    let file = report.join("report.json");
+    let text = fs::read_to_string(&file).map_err(io(format!("read {}", file.display())))?;
+    let missing = |what: &str| BenchError::Report { file: file.clone(), what: what.to_owned() };
+    let summary: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| missing(&format!("readable summary: {error}")))?;
+    let parts = summary["scenarios"][0]["parts"].as_array().ok_or_else(|| missing("parts of a scenario"))?;
+    let seconds: f64 = parts
+        .iter()
+        .filter(|part| part["name"] == "cleanup" || part["name"] == "down")
+        .filter_map(|part| part["seconds"].as_f64())
+        .sum();
+    Ok(seconds * 1000.0)
 }
 
 fn is_ready_sandbox(entry: &Entry) -> bool {

@@ -75,7 +75,7 @@ impl NodeOptions {
             journal,
             state_dir,
             shim: Program { path: executable.clone(), arguments: vec!["shim".into()] },
-            catalogue: Catalogue { mountlab_executable: executable },
+            catalogue: Catalogue::new(executable),
             network: NetworkOptions::default(),
             node_name: "mountlab".to_owned(),
             host_paths: vec!["/dev/fuse".into()],
@@ -249,17 +249,16 @@ impl Node {
             host_paths,
         } = options;
         let folder = state_dir.clone();
-        let executable = catalogue.mountlab_executable.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare_state(&folder, &shim, &executable));
+        let prepared = tokio::task::spawn_blocking(move || prepare_state(&folder, &shim, catalogue));
         let network = PodNetwork::start(network).await?;
-        let (base, shim, executable) = prepared.await.map_err(|error| NodeError::State {
+        let (base, shim, catalogue) = prepared.await.map_err(|error| NodeError::State {
             path: state_dir.clone(),
             source: std::io::Error::other(error),
         })??;
         let shared = Arc::new(Shared {
             events: Events::start(client.clone(), clock.clone(), node_name.clone()),
             runtime: Runtime::start(&shim)?,
-            catalogue: Catalogue { mountlab_executable: executable },
+            catalogue,
             user_namespace: in_user_namespace(),
             pods: Mutex::default(),
             client,
@@ -386,8 +385,8 @@ fn not_running(namespace: &str, pod: &str, container: Option<&str>) -> NodeError
 fn prepare_state(
     state_dir: &Path,
     shim: &Program,
-    executable: &Path,
-) -> Result<(Base, Program, PathBuf), NodeError> {
+    catalogue: Catalogue,
+) -> Result<(Base, Program, Catalogue), NodeError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source: std::io::Error| NodeError::State { path, source }
@@ -407,9 +406,11 @@ fn prepare_state(
         Ok(place)
     };
     let shim = Program { path: read_only("shim", &shim.path)?, arguments: shim.arguments.clone() };
-    let executable = read_only("mountlab", executable)?;
+    let mountlab_executable = read_only("mountlab", &catalogue.mountlab_executable)?;
+    let agent_executable =
+        catalogue.agent_executable.map(|agent| read_only("agent-runtime", &agent)).transpose()?;
     let base = Base::make(&base_folder, Path::new("/"))?;
-    Ok((base, shim, executable))
+    Ok((base, shim, Catalogue { mountlab_executable, agent_executable }))
 }
 
 /// Whether user ids here are not those of the machine.

@@ -13,6 +13,8 @@ use crate::storage::helper;
 
 /// The program's name in the shared directory.
 pub(crate) const PROGRAM: &str = "mountlab";
+/// The name of the executable that holds the agent and nothing else.
+const AGENT: &str = "agent-runtime";
 /// The start script's name in the shared directory. It is written last: whoever sees it sees a complete installation.
 pub(crate) const SCRIPT: &str = "envd-run.sh";
 
@@ -34,11 +36,18 @@ pub(crate) fn run(directory: &Path) -> Result<(), InstallError> {
         move |errno: nix::Error| InstallError { action, path: "signals".into(), source: errno.into() }
     };
     signals.thread_block().map_err(failed("block"))?;
-    let program = Path::new("/proc/self/exe");
-    install(program, directory)?;
+    install(&installable(), directory)?;
     crate::announcement::announce("installed", &directory.to_string_lossy(), serde_json::Value::Null);
     signals.wait().map_err(failed("wait for"))?;
     Ok(())
+}
+
+/// What is installed: the agent alone where the image has it beside this executable, otherwise this executable. Every
+/// sandbox keeps a copy, often in memory, so the size matters.
+fn installable() -> PathBuf {
+    let myself = PathBuf::from("/proc/self/exe");
+    let agent = fs::read_link(&myself).ok().map(|path| path.with_file_name(AGENT)).filter(|path| path.is_file());
+    agent.unwrap_or(myself)
 }
 
 fn stop_signals() -> SigSet {

@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 /// Bytes that the lab's processes and the files below `state` (in memory) take. Each process counts with its
-/// proportional share (PSS), so that a page shared by twelve processes counts once.
+/// proportional share (PSS), so that a page shared by twelve processes counts once; what it maps of files in memory
+/// counts with those files.
 pub(crate) fn measure(state: &Path) -> io::Result<u64> {
     let mut total = 0;
     for entry in fs::read_dir("/proc")? {
@@ -23,10 +24,9 @@ fn share(process: &Path) -> u64 {
     let Ok(rollup) = fs::read_to_string(process.join("smaps_rollup")) else {
         return 0;
     };
-    let kibibytes = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB"))
-        .and_then(|number| number.trim().parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
+    let kibibytes = |name: &str| {
+        let number = rollup.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
+        number.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    kibibytes("Pss:").saturating_sub(kibibytes("Pss_Shmem:")) * 1024
 }

@@ -18,6 +18,9 @@ pub(crate) use reference::Reference;
 /// Where images of the lab's own components keep the product's executable.
 pub const EXECUTABLE_IN_IMAGE: &str = "/usr/local/bin/mountlab";
 
+/// The name, beside either executable, of the one that holds the in-sandbox agent alone.
+const AGENT: &str = "agent-runtime";
+
 /// Last path components of the images that have the executable.
 const COMPONENT_IMAGES: [&str; 2] = ["agent-runtime", "csi-agent"];
 
@@ -29,6 +32,8 @@ const IMAGE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 pub struct Catalogue {
     /// The product's executable on the machine; it appears in the images of the product's own components.
     pub mountlab_executable: PathBuf,
+    /// The executable of the in-sandbox agent alone, if it was built: images have it beside the other one.
+    pub agent_executable: Option<PathBuf>,
 }
 
 /// What an image name stands for.
@@ -63,6 +68,12 @@ pub(crate) enum ImageError {
 }
 
 impl Catalogue {
+    /// The catalogue of `executable`, and of the agent's own executable if that is in the same folder.
+    pub fn new(executable: PathBuf) -> Self {
+        let agent = Some(executable.with_file_name(AGENT)).filter(|path| path.is_file());
+        Self { mountlab_executable: executable, agent_executable: agent }
+    }
+
     /// Looks an image up.
     pub(crate) fn resolve(&self, image: &str) -> Result<Image, ImageError> {
         let reference = Reference::parse(image).ok_or_else(|| ImageError::Invalid(image.to_owned()))?;
@@ -73,7 +84,9 @@ impl Catalogue {
         let digest = hex::encode(Sha256::digest(name.as_bytes()));
         let mut files = Vec::new();
         if COMPONENT_IMAGES.contains(&reference.last_component()) {
-            files.push((self.mountlab_executable.clone(), Path::new(EXECUTABLE_IN_IMAGE).to_owned()));
+            let place = Path::new(EXECUTABLE_IN_IMAGE);
+            files.push((self.mountlab_executable.clone(), place.to_owned()));
+            files.extend(self.agent_executable.clone().map(|agent| (agent, place.with_file_name(AGENT))));
         }
         Ok(Image {
             id: format!("{}@sha256:{digest}", reference.repository()),
@@ -92,7 +105,7 @@ mod tests {
     use super::*;
 
     fn catalogue() -> Catalogue {
-        Catalogue { mountlab_executable: "/opt/mountlab".into() }
+        Catalogue { mountlab_executable: "/opt/mountlab".into(), agent_executable: None }
     }
 
     #[rstest]

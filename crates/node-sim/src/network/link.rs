@@ -12,6 +12,10 @@ use super::NetworkError;
 /// The pod's side of every pair.
 const POD_INTERFACE: &str = "eth0";
 
+/// Left to itself a bridge takes the lowest hardware address among its ports, so that it changes as pods come and go,
+/// and what a pod sends to the old one is lost for a second.
+const BRIDGE_HARDWARE_ADDRESS: [u8; 6] = [0x02, 0x6d, 0x6c, 0x61, 0x62, 0x01];
+
 trait During<T> {
     fn during(self, action: impl FnOnce() -> String) -> Result<T, NetworkError>;
 }
@@ -55,7 +59,7 @@ pub(super) async fn make_bridge(
     address: Ipv4Addr,
     prefix: u8,
 ) -> Result<u32, NetworkError> {
-    let message = LinkBridge::new(name).build();
+    let message = LinkBridge::new(name).address(BRIDGE_HARDWARE_ADDRESS.to_vec()).build();
     handle.link().add(message).execute().await.during(|| format!("making bridge {name}"))?;
     let index = index(handle, name).await?;
     let added = handle.address().add(index, IpAddr::V4(address), prefix).execute().await;
