@@ -60,7 +60,8 @@ fn once(options: &Options, report: &Path) -> Result<f64, BenchError> {
 
 /// The journal of the only scenario below `report`.
 fn read_journal(report: &Path) -> Result<Vec<Entry>, BenchError> {
-    let missing = || BenchError::Report { file: report.to_path_buf(), what: "journal.jsonl in a folder".to_owned() };
+    let missing =
+        || BenchError::Report { file: report.to_path_buf(), what: "journal.jsonl in a folder".to_owned() };
     let folders = fs::read_dir(report).map_err(io(format!("list {}", report.display())))?;
     let file = folders
         .filter_map(Result::ok)
@@ -87,12 +88,9 @@ fn parts_of(journal: &[Entry]) -> Vec<(String, f64)> {
     let mut parts = Vec::new();
     let mut number = 0..;
     let mut name = |part: &str| format!("{} {part}", number.next().unwrap_or(0) + 1);
-    let phase = |name: &str| {
-        journal.iter().find(|entry| entry.source == source::LAB && entry.body["phase"] == name)
-    };
-    let between = |from: &Entry, to: &Entry| {
-        to.time.duration_since(from.time).as_secs_f64() * 1000.0
-    };
+    let phase =
+        |name: &str| journal.iter().find(|entry| entry.source == source::LAB && entry.body["phase"] == name);
+    let between = |from: &Entry, to: &Entry| to.time.duration_since(from.time).as_secs_f64() * 1000.0;
     let start = phase("start");
     for (part, key) in [("API server", "API server"), ("node", "node"), ("object store", "object store")] {
         if let Some(milliseconds) = phase(key).and_then(|entry| entry.body["milliseconds"].as_f64()) {
@@ -108,7 +106,8 @@ fn parts_of(journal: &[Entry]) -> Vec<(String, f64)> {
     if let (Some(up), Some(ready)) = (phase("up"), ready) {
         parts.push((name("first sandbox ready, from up"), between(up, ready)));
     }
-    let milestone = |kind: &str| journal.iter().find(|entry| entry.source == source::E2B && entry.kind == kind);
+    let milestone =
+        |kind: &str| journal.iter().find(|entry| entry.source == source::E2B && entry.kind == kind);
     for (part, kind) in [("claim", "claimed"), ("handshake", "initialised"), ("mount", "mounted")] {
         if let Some(milliseconds) = milestone(kind).and_then(|entry| entry.body["milliseconds"].as_f64()) {
             parts.push((name(part), milliseconds));

@@ -64,7 +64,8 @@ async fn measure_on(
     scenario::create_bucket(store, BUCKET, SystemClock::shared()).await?;
     let kubernetes = document::client(access).await?;
     document::apply(&kubernetes, store).await?;
-    let e2b = Client::new(Settings::new(&access.e2b_url, &access.e2b_key)).map_err(client("make a client"))?;
+    let e2b =
+        Client::new(Settings::new(&access.e2b_url, &access.e2b_key)).map_err(client("make a client"))?;
     let s3fs = S3fs::find(store)?;
     let (mut creates, mut mounts, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
@@ -78,13 +79,17 @@ async fn measure_on(
             mounts.extend(mounted);
         }
     }
-    let mut figures = vec![Figure::new("memory, 4 warm sandboxes", Unit::Mebibytes, memory).at_most(MEMORY_LIMIT)];
+    let mut figures =
+        vec![Figure::new("memory, 4 warm sandboxes", Unit::Mebibytes, memory).at_most(MEMORY_LIMIT)];
     if !mounts.is_empty() {
         let ratios = creates.iter().zip(&mounts).map(|(create, mount)| create / mount).collect();
         figures.insert(0, Figure::new("create over s3fs mount", Unit::Ratio, ratios));
         figures.insert(0, Figure::new("s3fs, mount alone (peer)", Unit::Milliseconds, mounts));
     }
-    figures.insert(0, Figure::new("create with one OSS mount", Unit::Milliseconds, creates).at_most(CREATE_LIMIT));
+    figures.insert(
+        0,
+        Figure::new("create with one OSS mount", Unit::Milliseconds, creates).at_most(CREATE_LIMIT),
+    );
     Ok(figures)
 }
 
@@ -97,8 +102,12 @@ async fn create(e2b: &Client) -> Result<f64, BenchError> {
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .collect();
-    let request =
-        CreateRequest { template: TEMPLATE.to_owned(), timeout: Some(300), metadata, ..CreateRequest::default() };
+    let request = CreateRequest {
+        template: TEMPLATE.to_owned(),
+        timeout: Some(300),
+        metadata,
+        ..CreateRequest::default()
+    };
     let started = Instant::now();
     let created = e2b.create(&request).await.map_err(client("create a sandbox"))?;
     let milliseconds = started.elapsed().as_secs_f64() * 1000.0;

@@ -23,7 +23,8 @@ pub(crate) async fn client(access: &Access) -> Result<Client, BenchError> {
     let action = "read the lab's kubeconfig";
     let options = kube::config::KubeConfigOptions::default();
     let kubeconfig = kube::config::Kubeconfig::read_from(&access.kubeconfig).map_err(kubernetes(action))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(kubernetes(action))?;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(kubernetes(action))?;
     Client::try_from(config).map_err(kubernetes(action))
 }
 
@@ -35,7 +36,8 @@ pub(crate) async fn apply(client: &Client, store: &ObjectStore) -> Result<(), Be
         for object in serde_saphyr::from_multiple::<Value>(&fill_in(document, store))
             .map_err(kubernetes("read a document"))?
         {
-            let object: DynamicObject = serde_json::from_value(object).map_err(kubernetes("read a document"))?;
+            let object: DynamicObject =
+                serde_json::from_value(object).map_err(kubernetes("read a document"))?;
             apply_one(client, &discovery, &object).await?;
         }
     }

@@ -23,9 +23,9 @@ pub(crate) struct S3fs {
 impl S3fs {
     /// The program on this machine, if there is one.
     pub(crate) fn find(store: &ObjectStore) -> Result<Option<Self>, BenchError> {
-        let Some(program) = std::env::var_os("PATH")
-            .and_then(|path| std::env::split_paths(&path).map(|folder| folder.join("s3fs")).find(|file| file.is_file()))
-        else {
+        let Some(program) = std::env::var_os("PATH").and_then(|path| {
+            std::env::split_paths(&path).map(|folder| folder.join("s3fs")).find(|file| file.is_file())
+        }) else {
             return Ok(None);
         };
         let folder = tempfile::tempdir().map_err(io("make a folder for s3fs"))?;

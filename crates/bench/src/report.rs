@@ -33,7 +33,12 @@ impl fmt::Display for Report {
             "| {:width$} |      min |      p50 |      p90 |      max | unit  |   limit |",
             "Figure"
         )?;
-        writeln!(formatter, "|{:-<1$}|---------:|---------:|---------:|---------:|-------|--------:|", "", width + 2)?;
+        writeln!(
+            formatter,
+            "|{:-<1$}|---------:|---------:|---------:|---------:|-------|--------:|",
+            "",
+            width + 2
+        )?;
         for figure in &self.figures {
             let (unit, digits) = match figure.unit {
                 Unit::Milliseconds => ("ms", 1),

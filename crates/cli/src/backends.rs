@@ -14,8 +14,6 @@ use crate::arguments::BackendName;
 /// When the path of this very executable can't be read: labs are started from it.
 pub(crate) fn get(name: BackendName) -> io::Result<Box<dyn Backend>> {
     match name {
-        BackendName::Embedded => {
-            Ok(Box::new(Embedded::new(std::env::current_exe()?, SystemClock::shared())))
-        }
+        BackendName::Embedded => Ok(Box::new(Embedded::new(std::env::current_exe()?, SystemClock::shared()))),
     }
 }

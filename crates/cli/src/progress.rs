@@ -54,7 +54,10 @@ impl Observer for Progress {
             for (name, value) in &info.environment {
                 eprintln!("export {name}={value}");
             }
-            eprintln!("{}", if info.keep { "Ctrl-C takes it down" } else { "Enter goes on, Ctrl-C ends the run" });
+            eprintln!(
+                "{}",
+                if info.keep { "Ctrl-C takes it down" } else { "Enter goes on, Ctrl-C ends the run" }
+            );
         });
         async move {
             if info.keep {

@@ -193,7 +193,8 @@ mod tests {
             kinds
         });
         writer.record(source::SCENARIO, "b", "", Value::Null);
-        let kinds = tokio::time::timeout(Duration::from_secs(5), task).await.expect("in time").expect("no panic");
+        let kinds =
+            tokio::time::timeout(Duration::from_secs(5), task).await.expect("in time").expect("no panic");
         assert_eq!(kinds, ["a", "b"]);
     }
 

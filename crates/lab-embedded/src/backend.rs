@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use clock::SharedClock;
 use journal::{Journal, source};
 use lab::{
-    Access, Backend, Capability, Fault, FaultHandle, Lab, LabError, Leftover, Mount, ObjectStore, Requirement,
-    UpOptions,
+    Access, Backend, Capability, Fault, FaultHandle, Lab, LabError, Leftover, Mount, ObjectStore,
+    Requirement, UpOptions,
 };
 use node_sim::enclosure::{self, Enclosure, EnclosureOptions};
 use serde::de::DeserializeOwned;
@@ -190,7 +190,8 @@ impl Sockets {
             .map_err(io_error("open a listening socket on 127.0.0.1"))?;
         let [e2b, kubernetes, object_store] =
             <[TcpListener; 3]>::try_from(listeners).map_err(|_| ended("sockets"))?;
-        let address = |listener: &TcpListener| listener.local_addr().map_err(io_error("read a socket's address"));
+        let address =
+            |listener: &TcpListener| listener.local_addr().map_err(io_error("read a socket's address"));
         let addresses = Addresses {
             e2b: address(&e2b)?,
             kubernetes: address(&kubernetes)?,
@@ -255,12 +256,11 @@ fn access(up: Up, addresses: Addresses, directory: &Path) -> Result<Access, LabE
 }
 
 fn late(options: &UpOptions, journal: &Journal) -> LabError {
-    let last = journal
-        .entries()
-        .iter()
-        .rev()
-        .find(|entry| entry.source == source::LAB)
-        .map_or_else(|| "nothing came up".to_owned(), |entry| format!("last phase {}", entry.body["phase"]));
+    let last =
+        journal.entries().iter().rev().find(|entry| entry.source == source::LAB).map_or_else(
+            || "nothing came up".to_owned(),
+            |entry| format!("last phase {}", entry.body["phase"]),
+        );
     LabError::Deadline { deadline: "lab start deadline", limit: options.deadline, last }
 }
 

@@ -52,7 +52,11 @@ fn namespaces() -> Requirement {
     };
     for kind in ["pid", "mnt", "net", "ipc", "uts"] {
         if !Path::new("/proc/self/ns").join(kind).exists() {
-            return requirement(false, format!("the kernel has no {kind} namespaces"), "use a kernel that has them");
+            return requirement(
+                false,
+                format!("the kernel has no {kind} namespaces"),
+                "use a kernel that has them",
+            );
         }
     }
     if geteuid().is_root() {
@@ -104,8 +108,9 @@ fn fuse_device() -> Requirement {
 }
 
 fn program(name: &'static str, purpose: &'static str, remedy: &str) -> Requirement {
-    let found = std::env::var_os("PATH")
-        .and_then(|path| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()));
+    let found = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    });
     Requirement {
         name,
         purpose,

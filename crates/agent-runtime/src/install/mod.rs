@@ -46,7 +46,8 @@ pub(crate) fn run(directory: &Path) -> Result<(), InstallError> {
 /// sandbox keeps a copy, often in memory, so the size matters.
 fn installable() -> PathBuf {
     let myself = PathBuf::from("/proc/self/exe");
-    let agent = fs::read_link(&myself).ok().map(|path| path.with_file_name(AGENT)).filter(|path| path.is_file());
+    let agent =
+        fs::read_link(&myself).ok().map(|path| path.with_file_name(AGENT)).filter(|path| path.is_file());
     agent.unwrap_or(myself)
 }
 

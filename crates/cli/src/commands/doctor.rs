@@ -51,7 +51,10 @@ fn table(diagnosis: &Diagnosis) -> String {
         text += &format!("  {mark}  {:width$}  {}\n", requirement.name, requirement.found);
         if !requirement.met {
             let indent = " ".repeat(width + 13);
-            text += &format!("{indent}what for: {}\n{indent}to get it: {}\n", requirement.purpose, requirement.remedy);
+            text += &format!(
+                "{indent}what for: {}\n{indent}to get it: {}\n",
+                requirement.purpose, requirement.remedy
+            );
         }
     }
     text
@@ -85,7 +88,11 @@ mod tests {
 
     #[test]
     fn what_is_there_needs_no_remedy() {
-        let text = table(&Diagnosis { backend: "embedded", ready: true, requirements: vec![requirement(true, false)] });
+        let text = table(&Diagnosis {
+            backend: "embedded",
+            ready: true,
+            requirements: vec![requirement(true, false)],
+        });
         assert_eq!(text, "embedded backend: ready\n  ok       /dev/fuse  seen\n");
     }
 }

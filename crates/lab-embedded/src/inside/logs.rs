@@ -43,7 +43,8 @@ impl PodLogs for NodeLogs {
         let selection = Selection::new(&options, self.clock.now());
         let first = selection.chosen(reader.read());
         let limit = options.limit_bytes.unwrap_or(u64::MAX);
-        let lines = if options.follow { follow(reader, selection, first) } else { stream::iter([first]).boxed() };
+        let lines =
+            if options.follow { follow(reader, selection, first) } else { stream::iter([first]).boxed() };
         Ok(cut(lines, limit))
     }
 }

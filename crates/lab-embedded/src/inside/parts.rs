@@ -70,7 +70,12 @@ struct Phases<'a> {
 impl Phases<'_> {
     fn passed(&mut self, phase: &str) {
         let milliseconds = self.since.elapsed().as_secs_f64() * 1000.0;
-        self.journal.record(source::LAB, "phase", self.lab, json!({"phase": phase, "milliseconds": milliseconds}));
+        self.journal.record(
+            source::LAB,
+            "phase",
+            self.lab,
+            json!({"phase": phase, "milliseconds": milliseconds}),
+        );
         self.since = Instant::now();
     }
 }
@@ -107,8 +112,13 @@ impl Parts {
             journal: Some(journal.clone()),
             directory: state.join("object-store"),
         });
-        object_store.add_key(&credentials.access_key_id, &credentials.access_key_secret, oss_sim::Access::Full);
-        let inside = TcpListener::bind((node.gateway(), OBJECT_STORE_PORT)).await.map_err(failed("object store"))?;
+        object_store.add_key(
+            &credentials.access_key_id,
+            &credentials.access_key_secret,
+            oss_sim::Access::Full,
+        );
+        let inside =
+            TcpListener::bind((node.gateway(), OBJECT_STORE_PORT)).await.map_err(failed("object store"))?;
         let object_store_inside = format!("http://{}:{OBJECT_STORE_PORT}", node.gateway());
         object_store.serve(listeners.object_store);
         object_store.serve(inside);
@@ -175,7 +185,13 @@ async fn start_node(
     state: &Path,
 ) -> Result<Node, Failed> {
     let executable = std::env::current_exe().map_err(failed("own executable"))?;
-    let options = NodeOptions::new(api.client("default"), clock.clone(), journal.clone(), state.join("node"), executable);
+    let options = NodeOptions::new(
+        api.client("default"),
+        clock.clone(),
+        journal.clone(),
+        state.join("node"),
+        executable,
+    );
     Node::start(options).await.map_err(failed("node"))
 }
 
