@@ -40,24 +40,24 @@ fn diagnose(backend: &dyn Backend) -> Diagnosis {
 
 fn table(diagnosis: &Diagnosis) -> String {
     let verdict = if diagnosis.ready { "ready" } else { "can't run here" };
-    let mut text = format!("{} backend: {verdict}\n", diagnosis.backend);
     let width = diagnosis.requirements.iter().map(|requirement| requirement.name.len()).max().unwrap_or(0);
-    for requirement in &diagnosis.requirements {
-        let mark = match (requirement.met, requirement.optional) {
-            (true, _) => "ok     ",
-            (false, true) => "absent ",
-            (false, false) => "MISSING",
-        };
-        text += &format!("  {mark}  {:width$}  {}\n", requirement.name, requirement.found);
-        if !requirement.met {
-            let indent = " ".repeat(width + 13);
-            text += &format!(
-                "{indent}what for: {}\n{indent}to get it: {}\n",
-                requirement.purpose, requirement.remedy
-            );
-        }
+    let rows = diagnosis.requirements.iter().map(|requirement| row(requirement, width));
+    format!("{} backend: {verdict}\n{}", diagnosis.backend, rows.collect::<String>())
+}
+
+fn row(requirement: &Requirement, width: usize) -> String {
+    let Requirement { name, purpose, met, optional, found, remedy } = requirement;
+    let mark = match (met, optional) {
+        (true, _) => "ok     ",
+        (false, true) => "absent ",
+        (false, false) => "MISSING",
+    };
+    let head = format!("  {mark}  {name:width$}  {found}\n");
+    if *met {
+        return head;
     }
-    text
+    let indent = " ".repeat(width + 13);
+    format!("{head}{indent}what for: {purpose}\n{indent}to get it: {remedy}\n")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::exit::Status;
 /// Does what was asked. What went wrong is said on standard error.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let outcome = match arguments.verb {
-        Verb::Run(arguments) => run::run(arguments),
+        Verb::Run(arguments) => run::run(&arguments),
         Verb::Check(paths) => check::run(&paths),
         Verb::Up(arguments) => up::run(&arguments),
         Verb::Doctor(output) => doctor::run(output),

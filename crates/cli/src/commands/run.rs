@@ -15,7 +15,7 @@ use crate::exit::Status;
 use crate::progress::Progress;
 
 /// Runs the scenarios that the arguments name.
-pub(crate) fn run(arguments: Run) -> anyhow::Result<Status> {
+pub(crate) fn run(arguments: &Run) -> anyhow::Result<Status> {
     let plan = match scenario::load(&arguments.paths.paths) {
         Ok(plan) => plan,
         Err(problems) => {
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: Run) -> anyhow::Result<Status> {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let summary = runtime.block_on(replay(&plan, &arguments))?;
+    let summary = runtime.block_on(replay(&plan, arguments))?;
     runtime.shutdown_background();
     print(&summary, arguments.output.format)?;
     Ok(match summary.exit_status() {
