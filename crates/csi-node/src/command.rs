@@ -28,7 +28,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Serve the sockets <DIR>/<driver>/csi.sock until SIGTERM.
+    /// Serve the sockets `DIR/DRIVER/csi.sock` until SIGTERM.
     Serve(Serve),
     /// Return when every socket answers.
     Wait(Wait),

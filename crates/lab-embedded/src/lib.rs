@@ -11,7 +11,7 @@
 //! The listening sockets that people use are opened outside and handed in, so they belong to the caller's network
 //! while everything else of the lab lives in a network of its own. When the first process of the PID namespace ends,
 //! for whatever reason, the kernel takes every process, mount and interface of the lab with it: nothing can leak,
-//! not even after SIGKILL. Outside and inside talk over one socket pair ([`protocol`]).
+//! not even after SIGKILL. Outside and inside talk over one socket pair (`protocol`).
 
 mod backend;
 mod channel;
