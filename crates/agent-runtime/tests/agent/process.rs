@@ -153,8 +153,12 @@ async fn output_reaches_everybody_in_order_and_in_bounded_pieces() {
 #[tokio::test]
 async fn a_tag_selects_and_text_numbers_are_fine() {
     let sandbox = Sandbox::start().await;
-    // It outlives the end of its input, so that what is asked then meets a process that is there.
-    let config = json!({ "cmd": "/bin/sh", "args": ["-c", "cat; exec sleep 60"] });
+    // It outlives the end of its input until somebody writes to the pipe, so that what is asked then meets it.
+    let folder = tempfile::tempdir().expect("a folder");
+    let gate = folder.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::from_bits_truncate(0o666)).expect("a pipe");
+    let script = format!("cat; read -r _ < {}", gate.display());
+    let config = json!({ "cmd": "/bin/sh", "args": ["-c", script] });
     let (pid, stream) = sandbox.started(json!({ "process": config, "tag": "my-cat", "pty": null })).await;
     let by_tag = json!({ "process": { "tag": "my-cat" }, "input": { "stdin": bytes("tagged ") } });
     sandbox.ask("/process.Process/SendInput", by_tag).await;
@@ -166,9 +170,12 @@ async fn a_tag_selects_and_text_numbers_are_fine() {
     let late = json!({ "process": { "pid": pid }, "input": { "stdin": bytes("x") } });
     let code = sandbox.refused("/process.Process/SendInput", late).await;
     assert_eq!(code, "internal");
-    let kill = json!({ "process": { "pid": pid }, "signal": "SIGNAL_SIGKILL" });
-    sandbox.ask("/process.Process/SendSignal", kill).await;
-    assert_eq!(Output::of(stream).await.stdout, "tagged numbered");
+    soon("the pipe", tokio::task::spawn_blocking(move || std::fs::write(gate, "go on\n")))
+        .await
+        .expect("no panic")
+        .expect("written");
+    let output = Output::of(stream).await;
+    assert_eq!((output.stdout.as_str(), &output.end["exitCode"]), ("tagged numbered", &json!(0)));
 }
 
 #[tokio::test]
