@@ -134,9 +134,15 @@ fn a_mount_is_told_as_gone_with_its_container() {
         };
         let subject = "Pod/default/box/main:/run/csi/mount-root/a";
         lab.wait_journal("the mount is seen", told("mounted", subject)).await;
-        lab.run("box", "side", "umount /run/csi/mount-root/a && mount -t tmpfs t /run/csi/mount-root/a")
-            .await;
+        lab.run("box", "side", "umount /run/csi/mount-root/a").await;
         lab.wait_journal("the mount went", told("unmounted", subject)).await;
+        lab.run("box", "side", "mount -t tmpfs t /run/csi/mount-root/a").await;
+        let (mounts, is_mount) = (std::cell::Cell::new(0), told("mounted", subject));
+        let twice = |entry: &journal::Entry| {
+            mounts.set(mounts.get() + usize::from(is_mount(entry)));
+            mounts.get() == 2
+        };
+        lab.wait_journal("there is another mount", twice).await;
         let mounted = |lab: &Lab| {
             lab.journal.entries().iter().filter(|entry| told("mounted", subject)(entry)).count()
                 - lab.journal.entries().iter().filter(|entry| told("unmounted", subject)(entry)).count()

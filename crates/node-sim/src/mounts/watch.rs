@@ -1,4 +1,7 @@
 //! Watching the mount table of a running container.
+//!
+//! The kernel says that a table changed, and the watch compares what it was with what it is. Mount ids are given out
+//! again at once, so an unmount and a mount that both happen before the watch has run may look like nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
