@@ -21,6 +21,7 @@ pub mod secrecy;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clock::SharedClock;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -63,38 +64,21 @@ impl Journal {
 
     /// Adds an entry drafted elsewhere.
     pub fn add(&self, draft: Draft) {
-        let length = {
-            let mut log = self.lock();
-            let draft = log.concealer.conceal(draft);
-            let entry = Entry {
-                sequence: log.entries.len() as u64,
-                time: self.shared.clock.now(),
-                source: draft.source,
-                kind: draft.kind,
-                subject: draft.subject,
-                body: draft.body,
-            };
-            log.entries.push(Arc::new(entry));
-            log.entries.len()
-        };
-        self.shared.length.send_replace(length);
+        self.push(draft, || self.shared.clock.now());
     }
 
     /// Adds an entry that another journal stamped, keeping its time; the sequence number is this journal's own.
     pub fn adopt(&self, entry: &Entry) {
+        self.push(entry.draft(), || entry.time);
+    }
+
+    /// The time is asked for under the lock, so that entries are in the order of their times.
+    fn push(&self, draft: Draft, time: impl FnOnce() -> Timestamp) {
         let length = {
             let mut log = self.lock();
+            let Draft { source, kind, subject, body } = log.concealer.conceal(draft);
             let sequence = log.entries.len() as u64;
-            let draft = log.concealer.conceal(entry.draft());
-            let entry = Entry {
-                sequence,
-                time: entry.time,
-                source: draft.source,
-                kind: draft.kind,
-                subject: draft.subject,
-                body: draft.body,
-            };
-            log.entries.push(Arc::new(entry));
+            log.entries.push(Arc::new(Entry { sequence, time: time(), source, kind, subject, body }));
             log.entries.len()
         };
         self.shared.length.send_replace(length);

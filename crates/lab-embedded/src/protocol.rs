@@ -108,8 +108,6 @@ pub(crate) enum Refusal {
         /// Its name.
         name: String,
     },
-    /// The backend can't do it.
-    Unsupported(String),
     /// It was tried and failed.
     Failed {
         /// The part that failed.
@@ -123,8 +121,7 @@ impl Refusal {
     /// The error for the caller outside.
     pub(crate) fn into_error(self, lab: &str) -> LabError {
         match self {
-            Self::NotFound { name } => LabError::NotFound { what: "sandbox or fault", name },
-            Self::Unsupported(what) => LabError::Unsupported { backend: crate::backend::NAME, what },
+            Self::NotFound { name } => LabError::NotFound { what: "sandbox", name },
             Self::Failed { part, reason } => LabError::Part { lab: lab.to_owned(), part, reason },
         }
     }

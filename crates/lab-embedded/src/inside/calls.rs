@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lab::{Fault, FaultHandle};
+use node_sim::NodeError;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ pub(crate) async fn answer(parts: &Parts, request: Request) -> Result<Value, Ref
     match request {
         Request::Mounts { namespace, sandbox } => {
             let mounts = parts.node.mounts(&namespace, &sandbox, None).await;
-            value(mounts.map_err(refusal("node"))?)
+            value(mounts.map_err(not_found_or_failed)?)
         }
         Request::Advance(milliseconds) => {
             parts.clock.advance(Duration::from_millis(milliseconds));
@@ -43,7 +44,7 @@ async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
         }
         Fault::Kill(kill) => {
             let killed = parts.node.kill(&kill.namespace, &kill.pod, &kill.container).await;
-            killed.map_err(refusal("node"))?;
+            killed.map_err(not_found_or_failed)?;
             // A killed process can't be healed; no object-store fault has this number.
             value(FaultHandle(u64::MAX))
         }
@@ -52,6 +53,17 @@ async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
 
 fn value(answer: impl Serialize) -> Result<Value, Refusal> {
     serde_json::to_value(answer).map_err(refusal("control channel"))
+}
+
+/// What [`lab::Lab`] promises for a sandbox that isn't there.
+fn not_found_or_failed(error: NodeError) -> Refusal {
+    match error {
+        NodeError::NoPod { namespace, pod } => Refusal::NotFound { name: format!("{namespace}/{pod}") },
+        NodeError::NotRunning { namespace, pod, container } => {
+            Refusal::NotFound { name: format!("{namespace}/{pod}, running container {container:?}") }
+        }
+        error => refusal("node")(error),
+    }
 }
 
 fn refusal<E: std::error::Error>(part: &'static str) -> impl Fn(E) -> Refusal {
