@@ -3,7 +3,7 @@
 //! ```text
 //!   kernel ──► dispatch   FUSE requests; what needs no store is answered at once, the rest as a task
 //!                 │
-//!              volume     names (lookup, directories, rename), contents (open, read, write, save), listings
+//!              volume     names, renames, listing; contents: opening, reading, writing, saving
 //!                 │
 //!      nodes   file: unchanged ─► reader      reads ahead
 //!                    stream                   written front to back, parts go out meanwhile
@@ -19,7 +19,6 @@
 
 mod ahead;
 mod attributes;
-mod contents;
 mod dispatch;
 mod extents;
 mod failure;
@@ -28,13 +27,17 @@ mod listing;
 mod mount;
 mod names;
 mod nodes;
+mod opening;
 mod plan;
 mod reader;
+mod reading;
 mod renames;
+mod saving;
 mod scratch;
 mod stream;
 mod volume;
+mod writing;
 
 pub use attributes::Shown;
-pub use mount::{FuseMount, KernelFlags, MountError, MountOptions, detach};
+pub use mount::{FuseMount, KernelFlags, MountError, MountOptions, Mountable, detach};
 pub use volume::{Volume, VolumeOptions};

@@ -1,8 +1,9 @@
-//! Makes a volume appear at a directory, and takes it away again.
+//! Makes a file system appear at a directory, and takes it away again.
 //!
 //! The mount is made with `mount(2)` and needs no helper program. It ends when it is unmounted here, when somebody
 //! else unmounts it, or when the process ends; the threads that serve it end with it.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -10,20 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuser::{BackgroundSession, Config, Session, SessionACL};
+use fuser::{BackgroundSession, Config, Filesystem, Session, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{major, minor, stat};
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
-
-use super::dispatch::Dispatch;
-use super::volume::Volume;
-
-/// File system type in the mount table.
-const FILE_SYSTEM: &str = "fuse.ossfs";
-/// Source in the mount table.
-const SOURCE: &str = "ossfs";
 
 /// How long saving may take before an unmount goes on without it.
 const SAVE_LIMIT: Duration = Duration::from_secs(15);
@@ -78,7 +72,22 @@ pub enum MountError {
     },
 }
 
-/// How a volume is mounted.
+/// A file system that can be mounted.
+pub trait Mountable: fmt::Debug + Send + Sync + 'static {
+    /// Its type in the mount table, `fuse.NAME`.
+    const FILE_SYSTEM: &'static str;
+
+    /// Its source in the mount table.
+    fn source(&self) -> String;
+
+    /// Who answers the kernel's requests, with tasks on `runtime`.
+    fn requests(self: Arc<Self>, runtime: Handle) -> impl Filesystem;
+
+    /// Saves everything that is written and not on the server yet. Answers how many files could not be saved.
+    fn save_all(&self) -> impl Future<Output = usize> + Send;
+}
+
+/// How a file system is mounted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MountOptions {
     /// Nobody may write: the kernel refuses with EROFS.
@@ -98,20 +107,20 @@ pub struct KernelFlags {
     pub no_atime: bool,
 }
 
-/// A mounted volume.
+/// A mounted file system.
 #[derive(Debug)]
-pub struct FuseMount {
+pub struct FuseMount<F> {
     target: PathBuf,
-    volume: Arc<Volume>,
+    served: Arc<F>,
     session: Option<BackgroundSession>,
 }
 
-impl FuseMount {
-    /// Mounts `volume` at `target`, an existing directory. Must be called in a tokio runtime, which then serves it.
+impl<F: Mountable> FuseMount<F> {
+    /// Mounts `served` at `target`, an existing directory. Must be called in a tokio runtime, which then serves it.
     ///
     /// # Errors
     /// When there is no FUSE device, or the kernel refuses.
-    pub fn start(volume: Volume, target: &Path, options: MountOptions) -> Result<Self, MountError> {
+    pub fn start(served: F, target: &Path, options: MountOptions) -> Result<Self, MountError> {
         let device =
             OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(MountError::Device)?;
         let device = OwnedFd::from(device);
@@ -124,10 +133,10 @@ impl FuseMount {
         if options.allow_other {
             data.push_str(",allow_other");
         }
-        mount(Some(SOURCE), target, Some(FILE_SYSTEM), flags, Some(data.as_str()))
+        mount(Some(served.source().as_str()), target, Some(F::FILE_SYSTEM), flags, Some(data.as_str()))
             .map_err(|source| MountError::Mount { target: target.to_owned(), source })?;
-        let volume = Arc::new(volume);
-        let session = serve(Arc::clone(&volume), device).map_err(|source| {
+        let served = Arc::new(served);
+        let session = serve(Arc::clone(&served), device).map_err(|source| {
             if let Err(error) = umount2(target, MntFlags::MNT_DETACH) {
                 tracing::warn!(%error, "a mount that could not be served stays");
             }
@@ -136,7 +145,7 @@ impl FuseMount {
         if let Err(error) = widen_read_ahead(target) {
             tracing::debug!(%error, "the kernel's read-ahead stays as it is: large files are read in small pieces");
         }
-        Ok(Self { target: target.to_owned(), volume, session: Some(session) })
+        Ok(Self { target: target.to_owned(), served, session: Some(session) })
     }
 
     /// Where it is mounted.
@@ -156,7 +165,7 @@ impl FuseMount {
     /// When the kernel refuses, or the serving threads don't end within their limit.
     pub async fn stop(mut self) -> Result<(), MountError> {
         let Some(session) = self.session.take() else { return Ok(()) };
-        match timeout(SAVE_LIMIT, self.volume.save_all()).await {
+        match timeout(SAVE_LIMIT, self.served.save_all()).await {
             Ok(0) => {}
             Ok(failures) => tracing::error!(failures, "files could not be saved before the unmount"),
             Err(_) => tracing::error!(limit = ?SAVE_LIMIT, "saving before the unmount takes too long"),
@@ -179,12 +188,12 @@ impl FuseMount {
     }
 }
 
-fn serve(volume: Arc<Volume>, device: OwnedFd) -> io::Result<BackgroundSession> {
-    let dispatch = Dispatch::new(volume, tokio::runtime::Handle::current());
+fn serve<F: Mountable>(served: Arc<F>, device: OwnedFd) -> io::Result<BackgroundSession> {
+    let requests = served.requests(Handle::current());
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
     // Who may use it is decided by the kernel: it knows `allow_other` from the mount.
-    Session::from_fd(dispatch, device, SessionACL::All, config)?.spawn()
+    Session::from_fd(requests, device, SessionACL::All, config)?.spawn()
 }
 
 /// Has the kernel ask for larger pieces when a file is read from front to back.

@@ -7,17 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clock::SharedClock;
-use fuser::{Errno, FileAttr};
+use fuser::{Errno, FileAttr, Filesystem};
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
 
 use super::ahead::Ahead;
 use super::attributes::{Kind, Shown, Stat};
-use super::contents::Handle;
+use super::dispatch::Dispatch;
 use super::failure::{Outcome, errno};
 use super::listing::Listing;
+use super::mount::Mountable;
 use super::nodes::{Nodes, ROOT};
+use super::opening;
 use super::stream::{Destination, PartRules};
 use crate::s3::Bucket;
 
@@ -64,12 +67,35 @@ pub struct Volume {
 
 #[derive(Debug, Default)]
 struct Handles {
-    files: HashMap<u64, Arc<Handle>>,
+    files: HashMap<u64, Arc<opening::Handle>>,
     listings: HashMap<u64, Arc<Listing>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Mountable for Volume {
+    const FILE_SYSTEM: &'static str = "fuse.ossfs";
+
+    fn source(&self) -> String {
+        "ossfs".into()
+    }
+
+    fn requests(self: Arc<Self>, runtime: Handle) -> impl Filesystem {
+        Dispatch::new(self, runtime)
+    }
+
+    async fn save_all(&self) -> usize {
+        let files = self.nodes().open_files(ROOT);
+        let mut failures = 0;
+        for file in files {
+            if self.save(&file).await.is_err() {
+                failures += 1;
+            }
+        }
+        failures
+    }
 }
 
 impl Volume {
@@ -90,18 +116,6 @@ impl Volume {
             handles: Mutex::default(),
             next_handle: AtomicU64::new(1),
         }
-    }
-
-    /// Saves everything that is written and not on the store yet. Answers how many files could not be saved.
-    pub async fn save_all(&self) -> usize {
-        let files = self.nodes().open_files(ROOT);
-        let mut failures = 0;
-        for file in files {
-            if self.save(&file).await.is_err() {
-                failures += 1;
-            }
-        }
-        failures
     }
 
     pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {
@@ -248,17 +262,17 @@ impl Volume {
         self.next_handle.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn add_file_handle(&self, handle: Arc<Handle>) -> u64 {
+    pub(super) fn add_file_handle(&self, handle: Arc<opening::Handle>) -> u64 {
         let number = self.new_handle();
         locked(&self.handles).files.insert(number, handle);
         number
     }
 
-    pub(super) fn file_handle(&self, number: u64) -> Outcome<Arc<Handle>> {
+    pub(super) fn file_handle(&self, number: u64) -> Outcome<Arc<opening::Handle>> {
         locked(&self.handles).files.get(&number).cloned().ok_or(Errno::EBADF)
     }
 
-    pub(super) fn remove_file_handle(&self, number: u64) -> Option<Arc<Handle>> {
+    pub(super) fn remove_file_handle(&self, number: u64) -> Option<Arc<opening::Handle>> {
         locked(&self.handles).files.remove(&number)
     }
 

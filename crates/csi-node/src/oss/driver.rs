@@ -201,7 +201,7 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 
 #[derive(Debug)]
 struct MountedVolume {
-    mount: FuseMount,
+    mount: FuseMount<Volume>,
 }
 
 #[async_trait]
