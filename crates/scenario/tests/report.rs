@@ -70,6 +70,9 @@ async fn the_page_needs_nothing_but_itself_and_shows_what_failed() {
         assert!(page.contains(told), "{told}");
     }
     assert!(page.contains("light dark"), "both colour schemes");
+    let failed_call =
+        Regex::new(r#"class="mark bad"[^>]*><title>NodePublishVolume &#x2f;data-oss"#).expect("a constant");
+    assert!(failed_call.is_match(&page), "the timeline shows which call failed");
 }
 
 #[tokio::test]

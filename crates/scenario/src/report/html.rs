@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::read_journal;
+use super::timeline::Timeline;
 use crate::engine::{Failure, ScenarioResult, Summary};
 use crate::matching::preview;
 
@@ -20,6 +21,7 @@ struct Card<'a> {
     word: &'static str,
     reason: Option<String>,
     failures: Vec<String>,
+    timeline: Timeline,
     rows: Vec<Row>,
     left_out: usize,
     mounts: Vec<Row>,
@@ -73,6 +75,7 @@ fn card(result: &ScenarioResult) -> Card<'_> {
         word: result.verdict.word(),
         reason,
         failures: result.failures.iter().map(Failure::render).collect(),
+        timeline: Timeline::of(&entries),
         left_out: told.len().saturating_sub(MOST_ENTRIES),
         rows: told.iter().take(MOST_ENTRIES).map(row).collect(),
         mounts: entries

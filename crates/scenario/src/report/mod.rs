@@ -5,6 +5,7 @@ mod html;
 mod junit;
 mod objects;
 mod table;
+mod timeline;
 
 use std::fs;
 use std::io::Write as _;
