@@ -20,6 +20,8 @@ pub mod source {
     pub const PROCESS: &str = "process";
     /// Requests to the embedded object store.
     pub const OSS: &str = "oss";
+    /// Mounts, errors and numbers of calls at the NFS server.
+    pub const NAS: &str = "nas";
     /// Faults: kind `injected`, `struck` or `healed`.
     pub const FAULT: &str = "fault";
     /// The lab itself: kind `phase`, with the part that came up or went down.

@@ -18,6 +18,6 @@ mod requirement;
 pub use access::{Access, ObjectStore};
 pub use backend::{Backend, Capability, Lab, Leftover, UpOptions};
 pub use error::LabError;
-pub use fault::{Fault, FaultHandle, KillFault, OssFault};
+pub use fault::{Fault, FaultHandle, KillFault, NasFault, OssFault};
 pub use mounts::Mount;
 pub use requirement::Requirement;

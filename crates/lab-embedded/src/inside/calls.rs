@@ -42,6 +42,10 @@ async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
             let id = parts.object_store.inject(fault).map_err(refusal("object store"))?;
             value(FaultHandle(id.0))
         }
+        Fault::Nas(_) => Err(Refusal::Failed {
+            part: "NFS server".to_owned(),
+            reason: "it is not part of the lab yet".to_owned(),
+        }),
         Fault::Kill(kill) => {
             let killed = parts.node.kill(&kill.namespace, &kill.pod, &kill.container).await;
             killed.map_err(not_found_or_failed)?;

@@ -241,7 +241,7 @@ fn needed(scenario: &Scenario) -> Vec<Capability> {
     }
     for fault in scenario.steps.iter().filter_map(|step| step.fault.as_ref()) {
         needed.push(match fault.inject {
-            lab::Fault::Oss(_) => Capability::StorageFaults,
+            lab::Fault::Oss(_) | lab::Fault::Nas(_) => Capability::StorageFaults,
             lab::Fault::Kill(_) => Capability::ProcessFaults,
         });
     }
