@@ -25,6 +25,7 @@ pub mod hash;
 pub mod injection;
 pub mod intents;
 pub mod names;
+pub mod network;
 pub mod paths;
 pub mod publish;
 pub mod quantity;

@@ -59,12 +59,12 @@ async fn the_replicas_of_a_claim_are_immutable() {
 #[case::pause_strategy("Sandbox", "sandboxes", json!({"pauseStrategy": {"type": "Freeze"}}), "Freeze")]
 #[case::no_date("Sandbox", "sandboxes", json!({"shutdownTime": "tomorrow"}), "shutdownTime")]
 #[case::no_direction("TrafficPolicy", "trafficpolicies", json!({"selector": {}}), "at least one of ingress and egress")]
-#[case::two_peers("TrafficPolicy", "trafficpolicies", json!({"selector": {}, "egress": [
-    {"action": "allow", "peers": [{"cidr": "10.0.0.0/8", "fqdn": "example.com"}]},
-]}), "exactly one of")]
-#[case::ports_backwards("TrafficPolicy", "trafficpolicies", json!({"selector": {}, "egress": [
+#[case::two_peers("TrafficPolicy", "trafficpolicies", json!({"selector": {}, "egress": {"rules": [
+    {"action": "allow", "to": [{"cidr": "10.0.0.0/8", "fqdn": "example.com"}]},
+]}}), "exactly one of")]
+#[case::ports_backwards("TrafficPolicy", "trafficpolicies", json!({"selector": {}, "egress": {"rules": [
     {"action": "allow", "ports": [{"port": 80, "endPort": 79}]},
-]}), "endPort must not be less than port")]
+]}}), "endPort must not be less than port")]
 #[tokio::test]
 async fn bad_objects_are_refused(
     #[case] kind: &str,

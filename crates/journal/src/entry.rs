@@ -18,6 +18,8 @@ pub mod source {
     pub const MOUNTS: &str = "mounts";
     /// Containers and other processes: kind `started` or `exited`.
     pub const PROCESS: &str = "process";
+    /// Network policies: kind `ruled`, with the policies that now rule a pod's traffic.
+    pub const NETWORK: &str = "network";
     /// Requests to the embedded object store.
     pub const OSS: &str = "oss";
     /// Mounts, errors and numbers of calls at the NFS server.

@@ -71,7 +71,7 @@ async fn a_template_keeps_what_no_schema_knows() {
 
 #[rstest]
 #[case(json!({"selector": {}}), false)]
-#[case(json!({"selector": {}, "egress": [{"action": "allow", "to": [{"cidr": "10.0.0.0/8"}]}]}), true)]
+#[case(json!({"selector": {}, "egress": {"rules": [{"action": "allow", "to": [{"cidr": "10.0.0.0/8"}]}]}}), true)]
 #[tokio::test]
 async fn a_policy_without_rules_is_refused(#[case] spec: Value, #[case] valid: bool) {
     let policies = agents(&cluster().await, "TrafficPolicy", "trafficpolicies");

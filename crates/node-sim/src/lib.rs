@@ -22,6 +22,7 @@ mod mounts;
 mod network;
 mod node;
 mod pod;
+mod policies;
 mod read_only;
 mod readiness;
 mod registration;

@@ -19,6 +19,7 @@ use crate::logs::LogReader;
 use crate::mounts::{self, Mount};
 use crate::network::{NetworkError, NetworkOptions, PodNetwork};
 use crate::pod::{PodContext, Update};
+use crate::policies::{self, PolicyBook};
 use crate::runtime::{Program, Runtime, RuntimeError};
 use crate::{Leftover, leftovers, registration};
 
@@ -180,11 +181,11 @@ pub struct Node {
 }
 
 #[derive(Debug)]
-struct AbortOnDrop(tokio::task::AbortHandle);
+struct AbortOnDrop([tokio::task::AbortHandle; 2]);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(tokio::task::AbortHandle::abort);
     }
 }
 
@@ -197,6 +198,7 @@ pub(crate) struct Shared {
     pub(crate) catalogue: Catalogue,
     pub(crate) base: Base,
     pub(crate) network: PodNetwork,
+    pub(crate) policies: PolicyBook,
     pub(crate) events: Events,
     pub(crate) node_name: String,
     pub(crate) host_paths: Vec<PathBuf>,
@@ -261,6 +263,7 @@ impl Node {
             catalogue,
             user_namespace: in_user_namespace(),
             pods: Mutex::default(),
+            policies: policies::follow(&client),
             client,
             clock,
             journal,
@@ -272,7 +275,8 @@ impl Node {
         });
         registration::register(&shared).await.map_err(|error| NodeError::Register(Box::new(error)))?;
         let watch = tokio::spawn(crate::watch::follow(shared.clone())).abort_handle();
-        Ok(Self { shared, _watch: Arc::new(AbortOnDrop(watch)) })
+        let enforcement = tokio::spawn(policies::keep_enforced(shared.clone())).abort_handle();
+        Ok(Self { shared, _watch: Arc::new(AbortOnDrop([watch, enforcement])) })
     }
 
     /// The bridge's address: where services of the lab listen for pods.

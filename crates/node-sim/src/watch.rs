@@ -55,7 +55,9 @@ fn take(shared: &Arc<Shared>, pod: Pod) {
     let pod = Arc::new(pod);
     let mut pods = shared.pods();
     if let Some(entry) = pods.get(&uid) {
+        entry.context.observe(pod.clone());
         entry.updates.send_replace(Update { pod, gone: false });
+        shared.policies.changed();
         return;
     }
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -70,6 +72,7 @@ fn take(shared: &Arc<Shared>, pod: Pod) {
     tokio::spawn(async move {
         pod::run(context, changes).await;
         shared.pods().remove(&uid);
+        shared.policies.changed();
     });
 }
 

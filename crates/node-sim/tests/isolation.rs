@@ -1,6 +1,7 @@
 //! A sandbox sees nothing private.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod policies;
 mod support;
 
 use std::os::unix::net::UnixListener;

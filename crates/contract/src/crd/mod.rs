@@ -35,8 +35,8 @@ pub use sandbox_claim::{
 pub use sandbox_set::{SandboxSet, SandboxSetSpec, SandboxSetStatus, ScaleStrategy, UpdateStrategy};
 pub use sandbox_template::{SandboxTemplate, SandboxTemplateSpec};
 pub use traffic_policy::{
-    RuleAction, TrafficPeer, TrafficPolicy, TrafficPolicySpec, TrafficPolicyStatus, TrafficPort,
-    TrafficProtocol, TrafficRule, WorkloadReference,
+    RuleAction, ServiceReference, TrafficDirection, TrafficPeer, TrafficPolicy, TrafficPolicySpec,
+    TrafficPolicyStatus, TrafficPort, TrafficProtocol, TrafficRule, WorkloadReference,
 };
 pub use update_ops::{
     SandboxUpdateOps, SandboxUpdateOpsSpec, SandboxUpdateOpsStatus, StateFilter, TargetState, UpdateOpsPhase,

@@ -1,5 +1,7 @@
 //! Kind `TrafficPolicy` (`kubernetes.md` §1.7): what a sandbox may talk to. Written by the manager, enforced by the node.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -29,21 +31,28 @@ use super::schema::label_selector;
     "message": "at least one of ingress and egress must be given"
 }]))]
 pub struct TrafficPolicySpec {
-    /// Lower wins.
+    /// Policies are asked in ascending order; the first rule that matches decides.
     #[serde(default = "thousand", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub priority: Option<i32>,
     /// Pods of the namespace.
     #[schemars(schema_with = "label_selector")]
     pub selector: LabelSelector,
-    /// Rules for incoming traffic.
+    /// Incoming traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<TrafficDirection>,
+    /// Outgoing traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<TrafficDirection>,
+}
+
+/// The rules of one direction, asked in order; the first that matches decides.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficDirection {
+    /// The rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
-    pub ingress: Option<Vec<TrafficRule>>,
-    /// Rules for outgoing traffic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
-    pub egress: Option<Vec<TrafficRule>>,
+    pub rules: Option<Vec<TrafficRule>>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
@@ -56,10 +65,14 @@ fn thousand() -> Option<i32> {
 pub struct TrafficRule {
     /// What happens to matching traffic.
     pub action: RuleAction,
-    /// Whom it concerns; absent: everybody.
+    /// Where incoming traffic comes from; absent: anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
-    pub peers: Option<Vec<TrafficPeer>>,
+    pub from: Option<Vec<TrafficPeer>>,
+    /// Where outgoing traffic goes to; absent: anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub to: Option<Vec<TrafficPeer>>,
     /// Which ports it concerns; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
@@ -91,27 +104,35 @@ pub struct TrafficPeer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub fqdn: Option<String>,
-    /// A Service.
+    /// The pods behind a Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<WorkloadReference>,
+    pub service: Option<ServiceReference>,
     /// Pods of a workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadReference>,
 }
 
-/// An object of the cluster that traffic goes to or comes from.
+/// A Service by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WorkloadReference {
-    /// Name of the object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+pub struct ServiceReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
     /// Its namespace; absent: the policy's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// Or whatever these labels match.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "label_selector")]
-    pub selector: Option<LabelSelector>,
+}
+
+/// Pods by their labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkloadReference {
+    /// Their namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Labels that all of them have.
+    #[schemars(extend("maxProperties" = 10))]
+    pub selector: BTreeMap<String, String>,
 }
 
 /// One port or range of ports.

@@ -51,6 +51,12 @@ pub const HASH_WITHOUT_IMAGE_RESOURCES: &str = "sandbox.agents.kruise.io/hash-wi
 /// State of the identity feature; only removed here.
 pub const TOKEN_STATUS: &str = "security.agents.kruise.io/token-status";
 
+/// On network and traffic policies, a setting of the lab: what happens to a packet that they forbid. With [`DROP`] it
+/// vanishes, as with most network plugins; without, it is refused at once.
+pub const DENIED_TRAFFIC: &str = "mountlab.dev/denied-traffic";
+/// Value of [`DENIED_TRAFFIC`].
+pub const DROP: &str = "drop";
+
 /// Keys that are removed when a sandbox goes back to the pool (`kubernetes.md` §2.2).
 pub const REMOVED_ON_RECYCLE: &[&str] = &[
     CLAIM_TIMESTAMP,

@@ -1,5 +1,6 @@
 //! Brings every component up in the order in which they need each other.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,14 +186,30 @@ async fn start_node(
     state: &Path,
 ) -> Result<Node, Failed> {
     let executable = std::env::current_exe().map_err(failed("own executable"))?;
-    let options = NodeOptions::new(
+    let mut options = NodeOptions::new(
         api.client("default"),
         clock.clone(),
         journal.clone(),
         state.join("node"),
         executable,
     );
+    options.network.callers = callers();
     Node::start(options).await.map_err(failed("node"))
+}
+
+/// Manager, gateway and controller run in this process; ingress rules of network policies know them by the labels that
+/// their pods have in a cluster.
+fn callers() -> Vec<(String, BTreeMap<String, String>)> {
+    [
+        [("component", "sandbox-manager"), ("app.kubernetes.io/name", "sandbox-manager")],
+        [("component", "sandbox-manager"), ("app.kubernetes.io/name", "sandbox-gateway")],
+        [("control-plane", "sandbox-controller-manager"), ("app.kubernetes.io/name", "sandbox-operator")],
+    ]
+    .map(|labels| {
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        (SYSTEM_NAMESPACE.to_owned(), BTreeMap::from(labels))
+    })
+    .into()
 }
 
 /// The controller runs until the lab ends; if it ends before, the outside hears of it.

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use axum::extract::{Path, State};
-use contract::crd::{RuleAction, Sandbox, TrafficPeer, TrafficPolicy, TrafficPolicySpec, TrafficRule};
+use contract::crd::{
+    RuleAction, Sandbox, TrafficDirection, TrafficPeer, TrafficPolicy, TrafficPolicySpec, TrafficRule,
+};
 use contract::names::labels;
 use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -26,6 +28,9 @@ pub(crate) const RULES: &str = "agents.kruise.io/network-rules";
 const LONGEST: usize = 100;
 /// Most peers of one rule of a `TrafficPolicy`.
 const PEERS: usize = 20;
+
+/// Priority of a sandbox's own policy; one for a whole namespace that shall come after it has a greater number.
+const PRIORITY: i32 = 100;
 
 /// Where a sandbox may connect to and where it may not; allowed wins.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -79,7 +84,8 @@ impl NetworkRules {
         let rules = |entries: &[String], action| {
             let rules = entries.chunks(PEERS).map(move |entries| TrafficRule {
                 action,
-                peers: Some(entries.iter().map(|entry| peer(entry)).collect()),
+                from: None,
+                to: Some(entries.iter().map(|entry| peer(entry)).collect()),
                 ports: None,
             });
             rules.collect::<Vec<_>>()
@@ -89,7 +95,12 @@ impl NetworkRules {
         let name = sandbox.name_any();
         let selected = [(labels::SANDBOX_NAME.to_owned(), name.clone())].into();
         let selector = LabelSelector { match_labels: Some(selected), ..LabelSelector::default() };
-        let spec = TrafficPolicySpec { selector, egress: Some(egress), ..TrafficPolicySpec::default() };
+        let spec = TrafficPolicySpec {
+            priority: Some(PRIORITY),
+            selector,
+            egress: Some(TrafficDirection { rules: Some(egress) }),
+            ingress: None,
+        };
         let mut policy = TrafficPolicy::new(&name, spec);
         policy.metadata.owner_references = sandbox.owner_ref(&()).map(|owner| vec![owner]);
         policy

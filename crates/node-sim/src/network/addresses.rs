@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-/// A subnet of IPv4 with room for at least two hosts.
+/// A subnet of IPv4 with room for at least one pod, besides the bridge and the node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Subnet {
     network: u32,
@@ -14,7 +14,7 @@ pub struct Subnet {
 
 /// A text that is no subnet.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a subnet such as 10.88.0.0/16 with a prefix of 8 to 30 bits")]
+#[error("{0:?} is not a subnet such as 10.88.0.0/16 with a prefix of 8 to 29 bits")]
 pub struct InvalidSubnet(String);
 
 impl FromStr for Subnet {
@@ -25,7 +25,7 @@ impl FromStr for Subnet {
         let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
         let address: Ipv4Addr = address.parse().map_err(|_| invalid())?;
         let prefix: u8 = prefix.parse().map_err(|_| invalid())?;
-        if !(8..=30).contains(&prefix) {
+        if !(8..=29).contains(&prefix) {
             return Err(invalid());
         }
         Ok(Self::of(address, prefix))
@@ -39,7 +39,7 @@ impl fmt::Display for Subnet {
 }
 
 impl Subnet {
-    /// The subnet that `address` is in; `prefix` is 8 to 30.
+    /// The subnet that `address` is in; `prefix` is 8 to 29.
     pub(super) fn of(address: Ipv4Addr, prefix: u8) -> Self {
         Self { network: address.to_bits() & (u32::MAX << (32 - prefix)), prefix }
     }
@@ -49,12 +49,17 @@ impl Subnet {
         Ipv4Addr::from_bits(self.network + 1)
     }
 
+    /// The last host address: the node's own.
+    pub fn last(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network + self.hosts())
+    }
+
     /// Length of the network part in bits.
     pub fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// How many host addresses there are, the bridge's included.
+    /// How many host addresses there are, the bridge's and the node's included.
     fn hosts(self) -> u32 {
         (1_u32 << (32 - self.prefix)) - 2
     }
@@ -64,15 +69,17 @@ impl Subnet {
 #[derive(Debug)]
 pub(super) struct Addresses {
     subnet: Subnet,
-    /// Who has which; the bridge itself has no name.
+    /// Who has which; the bridge and the node have no name.
     taken: BTreeMap<Ipv4Addr, String>,
     last: u32,
     links: u64,
 }
 
 impl Addresses {
-    pub(super) fn new(subnet: Subnet, own: Ipv4Addr) -> Self {
-        Self { subnet, taken: BTreeMap::from([(own, String::new())]), last: 0, links: 0 }
+    /// All of `subnet` but the addresses in `own`.
+    pub(super) fn new(subnet: Subnet, own: &[Ipv4Addr]) -> Self {
+        let taken = own.iter().map(|address| (*address, String::new())).collect();
+        Self { subnet, taken, last: 0, links: 0 }
     }
 
     /// A number for the link, never used before, and a free address for `owner`.
@@ -102,8 +109,8 @@ mod tests {
 
     #[rstest]
     #[case("10.88.3.4/16", Some("10.88.0.0/16"))]
-    #[case("10.88.0.0/30", Some("10.88.0.0/30"))]
-    #[case("10.88.0.0/31", None)]
+    #[case("10.88.0.0/29", Some("10.88.0.0/29"))]
+    #[case("10.88.0.0/30", None)]
     #[case("10.88.0.0", None)]
     #[case("here/16", None)]
     fn subnets(#[case] text: &str, #[case] expected: Option<&str>) {
@@ -113,13 +120,13 @@ mod tests {
     #[test]
     fn a_freed_address_is_the_last_to_be_used_again() {
         let subnet: Subnet = "10.1.0.0/29".parse().expect("a subnet");
-        let mut addresses = Addresses::new(subnet, subnet.first());
+        let mut addresses = Addresses::new(subnet, &[subnet.first(), subnet.last()]);
         let mut last_byte = |owner| addresses.take(owner).map(|(_, address)| address.octets()[3]);
         assert_eq!((last_byte("a"), last_byte("b")), (Some(2), Some(3)));
         addresses.release("a");
-        addresses.release(""); // the bridge's own is never free
+        addresses.release(""); // the bridge's and the node's own are never free
         let rest: Vec<_> =
             std::iter::from_fn(|| addresses.take("c")).map(|(_, address)| address.octets()[3]).collect();
-        assert_eq!(rest, [4, 5, 6, 2]);
+        assert_eq!(rest, [4, 5, 2]);
     }
 }

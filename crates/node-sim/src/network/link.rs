@@ -56,14 +56,17 @@ async fn index(handle: &Handle, name: &str) -> Result<u32, NetworkError> {
 pub(super) async fn make_bridge(
     handle: &Handle,
     name: &str,
-    address: Ipv4Addr,
+    addresses: &[Ipv4Addr],
     prefix: u8,
 ) -> Result<u32, NetworkError> {
     let message = LinkBridge::new(name).address(BRIDGE_HARDWARE_ADDRESS.to_vec()).build();
     handle.link().add(message).execute().await.during(|| format!("making bridge {name}"))?;
     let index = index(handle, name).await?;
-    let added = handle.address().add(index, IpAddr::V4(address), prefix).execute().await;
-    added.during(|| format!("giving bridge {name} the address {address}"))?;
+    // What is sent without a choice of its own comes from the first.
+    for address in addresses {
+        let added = handle.address().add(index, IpAddr::V4(*address), prefix).execute().await;
+        added.during(|| format!("giving bridge {name} the address {address}"))?;
+    }
     Ok(index)
 }
 

@@ -9,16 +9,20 @@
 //! A pod reaches the bridge's address, but no other pod (the ports of the bridge are isolated), and it has no default
 //! route, so that everything else fails at once with "network is unreachable" instead of hanging. The machine's own network is in another namespace altogether.
 //!
-//! Network policies: every pod's traffic crosses its own port of the bridge, named in [`PodLink::interface`]. Rules
-//! for a pod belong on that port (`nftables`, family `bridge`), put there in [`PodNetwork::attach`] before the pod's
-//! first container starts and taken away with the port in [`PodNetwork::detach`].
+//! Network policies hold in the pod's own network namespace: [`PodNamespaces::enforce`] replaces the rules there, and
+//! containers lack the capability to change them (only a privileged one has it, as anywhere). The lab's own services
+//! call pods from the bridge's first address, and are subject to a pod's rules; the node's probes come from its last
+//! address, and aren't.
 
 mod addresses;
+mod chains;
 mod link;
 mod namespaces;
+mod nftables;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,13 +45,15 @@ pub struct NetworkOptions {
     pub nameserver: Option<Ipv4Addr>,
     /// Further lines of every pod's `/etc/hosts`: names of the lab's services.
     pub hosts: Vec<(Ipv4Addr, Vec<String>)>,
+    /// What calls pods from the bridge's address: namespace and labels that network policies know it by.
+    pub callers: Vec<(String, BTreeMap<String, String>)>,
 }
 
 impl Default for NetworkOptions {
     /// Bridge `lab0` with 10.88.0.0/16 and nothing else.
     fn default() -> Self {
         let subnet = Subnet::of(Ipv4Addr::new(10, 88, 0, 0), 16);
-        Self { bridge: "lab0".to_owned(), subnet, nameserver: None, hosts: Vec::new() }
+        Self { bridge: "lab0".to_owned(), subnet, nameserver: None, hosts: Vec::new(), callers: Vec::new() }
     }
 }
 
@@ -75,6 +81,9 @@ pub enum NetworkError {
     /// An interface that was just made is not there.
     #[error("interface {0} is missing")]
     Missing(String),
+    /// The kernel has no packet filter that follows connections.
+    #[error("network policies can't be enforced on this machine: {0}")]
+    NoFilter(String),
     /// Every address is taken.
     #[error("no address is left in {0}; use a larger subnet")]
     Exhausted(Subnet),
@@ -103,8 +112,10 @@ impl PodNetwork {
     pub(crate) async fn start(options: NetworkOptions) -> Result<Self, NetworkError> {
         let handle = link::connect()?;
         let own = options.subnet.first();
-        let bridge = link::make_bridge(&handle, &options.bridge, own, options.subnet.prefix()).await?;
-        let addresses = Arc::new(Mutex::new(Addresses::new(options.subnet, own)));
+        let node = options.subnet.last();
+        let bridge =
+            link::make_bridge(&handle, &options.bridge, &[own, node], options.subnet.prefix()).await?;
+        let addresses = Arc::new(Mutex::new(Addresses::new(options.subnet, &[own, node])));
         Ok(Self { options: Arc::new(options), handle, bridge, addresses })
     }
 
@@ -115,6 +126,21 @@ impl PodNetwork {
     /// The bridge's address, where the lab's services listen.
     pub(crate) fn bridge_address(&self) -> Ipv4Addr {
         self.options.subnet.first()
+    }
+
+    /// The address that the node's own probes come from.
+    pub(crate) fn node_address(&self) -> Ipv4Addr {
+        self.options.subnet.last()
+    }
+
+    /// The addresses that a name has in pods; `*.` stands for any name below.
+    pub(crate) fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        let known = |own: &String| {
+            let own = own.to_ascii_lowercase();
+            own == name || name.strip_prefix('*').is_some_and(|below| own.ends_with(below))
+        };
+        let hosts = self.options.hosts.iter().filter(|(_, names)| names.iter().any(known));
+        hosts.map(|(address, _)| IpAddr::V4(*address)).collect()
     }
 
     /// Connects a pod's namespace to the bridge. The address is `owner`'s until [`PodNetwork::release`].

@@ -3,14 +3,21 @@
 
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use contract::network::PodRules;
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::Handle;
 use tokio::sync::oneshot;
 
-use super::{NetworkError, link};
+use super::nftables::Filter;
+use super::{NetworkError, chains, link};
+
+/// The table with a pod's rules.
+const TABLE: &str = "mountlab-policies";
 
 /// A pod's shared namespaces.
 #[derive(Debug)]
@@ -20,6 +27,8 @@ pub(crate) struct PodNamespaces {
     uts: File,
     /// Netlink inside the pod's network namespace.
     pub(super) handle: Handle,
+    /// The packet filter of the pod's network namespace.
+    filter: Arc<Result<Filter, NetworkError>>,
 }
 
 impl PodNamespaces {
@@ -42,6 +51,23 @@ impl PodNamespaces {
         })
     }
 
+    /// Makes the pod's traffic follow `rules` and nothing else; `node` is the address of the node's own probes.
+    pub(crate) async fn enforce(&self, rules: &PodRules, node: Ipv4Addr) -> Result<(), NetworkError> {
+        let chains = chains::chains(rules, node.into());
+        let filter = self.filter.clone();
+        let change = move || match &*filter {
+            Ok(filter) => filter.replace(TABLE, &chains),
+            Err(_) if chains.is_empty() => Ok(()),
+            Err(error) => Err(NetworkError::NoFilter(crate::error_chain(error))),
+        };
+        tokio::task::spawn_blocking(change).await.unwrap_or_else(|error| {
+            Err(NetworkError::Namespace {
+                action: "changing the packet filter",
+                source: io::Error::other(error),
+            })
+        })
+    }
+
     /// Paths under which the shim opens them.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let node = std::process::id();
@@ -60,11 +86,14 @@ fn make(hostname: &str) -> Result<PodNamespaces, NetworkError> {
     rustix::system::sethostname(hostname.as_bytes())
         .map_err(io::Error::from)
         .map_err(during("setting a pod's host name"))?;
+    // A machine without one runs everything but network policies: enforcing the first will say what is missing.
+    let filter = Filter::open().and_then(|filter| filter.follow_connections().map(|()| filter));
     let open = |kind: &str| File::open(format!("/proc/thread-self/ns/{kind}"));
     Ok(PodNamespaces {
         network: open("net").map_err(during("opening a pod's network namespace"))?,
         ipc: open("ipc").map_err(during("opening a pod's IPC namespace"))?,
         uts: open("uts").map_err(during("opening a pod's UTS namespace"))?,
         handle: link::connect()?,
+        filter: Arc::new(filter),
     })
 }

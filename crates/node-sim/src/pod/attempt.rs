@@ -43,6 +43,7 @@ impl Attempt<'_> {
             address: self.context.sandbox().map_or("", |sandbox| &sandbox.address_text),
             sink: self.context.sink(&self.container.name, None),
             clock: &self.context.node.clock,
+            node: self.context.node.network.node_address(),
         }
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct Target<'a> {
     pub(crate) running: &'a Running,
     pub(crate) container: &'a Container,
     pub(crate) address: &'a str,
+    /// The node's own address, from which it asks.
+    pub(crate) node: std::net::Ipv4Addr,
     pub(crate) sink: Sink,
     pub(crate) clock: &'a clock::SharedClock,
 }
@@ -97,7 +99,18 @@ impl Target<'_> {
     async fn connect(&self, host: Option<&str>, port: &IntOrString) -> Result<TcpStream, String> {
         let host = host.unwrap_or(self.address);
         let port = self.port(port)?;
-        TcpStream::connect((host, port)).await.map_err(|error| format!("dial tcp {host}:{port}: {error}"))
+        let failed = |error: std::io::Error| format!("dial tcp {host}:{port}: {error}");
+        if host != self.address {
+            return TcpStream::connect((host, port)).await.map_err(failed);
+        }
+        // A pod's network policies are no matter of its node's probes: they know them by where they come from.
+        let target = std::net::SocketAddr::new(
+            self.address.parse().map_err(|error| format!("{host}: {error}"))?,
+            port,
+        );
+        let socket = tokio::net::TcpSocket::new_v4().map_err(failed)?;
+        socket.bind((self.node, 0).into()).map_err(failed)?;
+        socket.connect(target).await.map_err(failed)
     }
 
     async fn tcp(&self, socket: &TCPSocketAction) -> Result<(), String> {

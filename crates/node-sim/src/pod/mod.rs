@@ -49,6 +49,7 @@ use crate::events::EventType;
 use crate::logs::{Log, Logs, Sink};
 use crate::network::{PodLink, PodNamespaces};
 use crate::node::Shared;
+use crate::policies::Enforced;
 
 /// One pod, as everything that works on it sees it.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub(crate) struct PodContext {
     pub(crate) start_time: Timestamp,
     logs: BTreeMap<String, Logs>,
     pod: Mutex<Arc<Pod>>,
+    /// What the watch saw last; the worker takes it over when it gets to it.
+    latest: Mutex<Arc<Pod>>,
     sandbox: OnceLock<Sandbox>,
     last_status: Mutex<Option<PodStatus>>,
     /// Number of the last attempt of any container; names folders and container ids.
@@ -74,6 +77,8 @@ pub(crate) struct PodContext {
 pub(crate) struct Sandbox {
     pub(crate) namespaces: PodNamespaces,
     pub(crate) link: PodLink,
+    /// The network policies that hold.
+    pub(crate) enforced: Enforced,
     /// The pod's address as text.
     pub(crate) address_text: String,
     pub(crate) volumes: Volumes,
@@ -101,6 +106,7 @@ impl PodContext {
             uid,
             logs,
             node,
+            latest: Mutex::new(pod.clone()),
             pod: Mutex::new(pod),
             sandbox: OnceLock::new(),
             last_status: Mutex::default(),
@@ -111,6 +117,16 @@ impl PodContext {
     /// The pod as it was seen last.
     pub(crate) fn pod(&self) -> Arc<Pod> {
         lock(&self.pod).clone()
+    }
+
+    /// The pod as the watch saw it last.
+    pub(crate) fn latest(&self) -> Arc<Pod> {
+        lock(&self.latest).clone()
+    }
+
+    /// The watch saw the pod.
+    pub(crate) fn observe(&self, pod: Arc<Pod>) {
+        *lock(&self.latest) = pod;
     }
 
     fn set_pod(&self, pod: Arc<Pod>) {

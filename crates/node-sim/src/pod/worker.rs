@@ -20,6 +20,7 @@ use super::{PodContext, Sandbox, containers, spec_of, writer};
 use crate::error_chain;
 use crate::events::{EventType, KUBELET};
 use crate::network::{NetworkError, PodNamespaces};
+use crate::policies::{self, Enforced};
 
 /// What the watch says about a pod.
 #[derive(Clone, Debug)]
@@ -334,16 +335,20 @@ async fn course(context: &Arc<PodContext>, tell: &tokio::sync::mpsc::UnboundedSe
     let _ = tell.send(Step::Finish);
 }
 
-/// Makes the sandbox, trying until it is there.
+/// Makes the sandbox and puts it under the network policies, trying until both are done.
 async fn prepare(context: &Arc<PodContext>) {
     loop {
         match make_sandbox(context).await {
             Ok(sandbox) => {
                 let _ = context.sandbox.set(sandbox);
-                return;
+                break;
             }
             Err((reason, message)) => context.event(KUBELET, EventType::Warning, reason, message),
         }
+        context.node.clock.sleep(RETRY).await;
+    }
+    while let Err(error) = policies::admit(context).await {
+        context.event(KUBELET, EventType::Warning, "FailedCreatePodSandBox", error_chain(&error));
         context.node.clock.sleep(RETRY).await;
     }
 }
@@ -358,7 +363,13 @@ async fn make_sandbox(context: &Arc<PodContext>) -> Result<Sandbox, (&'static st
         context.node.network.attach(&namespaces, &context.uid).await.map_err(|error| failed(&error))?;
     let made = finish_sandbox(context, &link.address.to_string()).await;
     match made {
-        Ok(volumes) => Ok(Sandbox { address_text: link.address.to_string(), namespaces, link, volumes }),
+        Ok(volumes) => Ok(Sandbox {
+            address_text: link.address.to_string(),
+            namespaces,
+            link,
+            enforced: Enforced::default(),
+            volumes,
+        }),
         Err(error) => {
             // The link goes with the namespaces, which nothing else holds.
             context.node.network.release(&context.uid);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clock::SimulatedClock;
 use journal::Journal;
 use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube_sim::KubeSim;
 use node_sim::enclosure::{EnclosureOptions, spawn};
@@ -103,15 +104,39 @@ impl Lab {
 
     /// Starts one with changed options.
     pub(crate) async fn start_with(change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
+        Self::start_on(|_| std::future::ready(()), change).await
+    }
+
+    /// Starts one after `install` has prepared its API.
+    async fn start_on<F: Future<Output = ()>>(
+        install: impl FnOnce(kube::Client) -> F,
+        change: impl FnOnce(NodeOptions) -> NodeOptions,
+    ) -> Self {
         let state = state_directory();
         let clock = SimulatedClock::default();
         let shared: clock::SharedClock = Arc::new(clock.clone());
         let journal = Journal::new(shared.clone());
         let api = KubeSim::new(kube_sim::Options { clock: shared.clone(), journal: Some(journal.clone()) });
         let client = api.client("default");
+        install(client.clone()).await;
         let options = NodeOptions::new(client.clone(), shared, journal.clone(), state, SHIM.into());
         let node = Node::start(change(options)).await.expect("a node");
         Self { api, node, clock, journal, client }
+    }
+
+    /// The same with the kind `TrafficPolicy`.
+    pub(crate) async fn start_with_traffic_policies(change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
+        Self::start_on(
+            |client| async move {
+                let api: Api<CustomResourceDefinition> = Api::all(client);
+                let definitions = contract::crd::all();
+                let wanted =
+                    definitions.iter().find(|definition| definition.spec.names.kind == "TrafficPolicy");
+                api.create(&PostParams::default(), wanted.expect("defined")).await.expect("created");
+            },
+            change,
+        )
+        .await
     }
 
     pub(crate) fn pods(&self) -> Api<Pod> {
@@ -120,8 +145,14 @@ impl Lab {
 
     /// Creates a pod from its name and specification.
     pub(crate) async fn create(&self, name: &str, spec: Value) -> Pod {
-        let pod =
-            serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        self.create_from(
+            serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}),
+        )
+        .await
+    }
+
+    /// Creates a pod.
+    pub(crate) async fn create_from(&self, pod: Value) -> Pod {
         let pod = serde_json::from_value(pod).expect("a pod");
         self.pods().create(&PostParams::default(), &pod).await.expect("created")
     }

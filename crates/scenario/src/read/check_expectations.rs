@@ -10,7 +10,7 @@ use crate::matching::{MATCHERS, check_matchers, is_matcher};
 use crate::model::{Pattern, Scenario, Step};
 
 const SOURCES: &[&str] =
-    &["scenario", "kubernetes", "e2b", "csi", "mounts", "process", "oss", "fault", "lab", "agent"];
+    &["scenario", "kubernetes", "e2b", "csi", "mounts", "process", "network", "oss", "fault", "lab", "agent"];
 
 /// The expectation of one step.
 pub(super) fn of_step(step: &Step, action: &str, path: &[Segment], sink: &mut Sink<'_>) {
