@@ -33,6 +33,8 @@ pub mod reasons {
     pub const START_CONTAINER_FAILED: &str = "StartContainerFailed";
     /// The pod could not be made.
     pub const POD_CREATE_FAILED: &str = "PodCreateFailed";
+    /// The pod is ready and its runtime has yet to be initialised again. Ours, upstream leaves the reason open.
+    pub const RUNTIME_NOT_INITIALIZED: &str = "RuntimeNotInitialized";
     /// An in-place update is in flight.
     pub const INPLACE_UPDATING: &str = "InplaceUpdating";
     /// A replacing upgrade is in progress.

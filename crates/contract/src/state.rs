@@ -52,3 +52,10 @@ pub fn owning_set(sandbox: &Sandbox) -> Option<&OwnerReference> {
     let owners = sandbox.metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == "SandboxSet")
 }
+
+/// The address of the sandbox's pod, as the controller copied it.
+pub fn pod_ip(sandbox: &Sandbox) -> Option<&str> {
+    let status = sandbox.status.as_ref()?;
+    let in_pod_info = status.pod_info.as_ref().and_then(|info| info.pod_ip.as_deref());
+    in_pod_info.or(status.sandbox_ip.as_deref()).filter(|ip| !ip.is_empty())
+}

@@ -1,14 +1,20 @@
 //! What the workers share, and small helpers around the API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clock::SharedClock;
+use contract::resolve::{DriverList, ResolvedMount};
 use jiff::Timestamp;
+use journal::Journal;
 use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
+use runtime_client::RuntimeClient;
 
 use crate::ControllerOptions;
 use crate::announce::Announcer;
+use crate::queue::Queue;
+use crate::sandbox::Initialisations;
 use crate::set::Remembered;
 use crate::world::World;
 
@@ -23,22 +29,51 @@ pub(crate) struct Context {
     pub(crate) world: Arc<World>,
     pub(crate) announcer: Announcer,
     pub(crate) sets: Remembered,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) runtime: RuntimeClient,
+    /// Whether sandboxes are to serve their runtimes over TLS.
+    pub(crate) serves_tls: bool,
+    pub(crate) drivers: DriverList,
+    pub(crate) mount_deadline: Duration,
+    pub(crate) initialisations: Initialisations,
+    journal: Option<Journal>,
 }
 
 impl Context {
-    pub(crate) fn new(options: &ControllerOptions, world: Arc<World>) -> Self {
+    pub(crate) fn new(
+        options: &ControllerOptions,
+        runtime: RuntimeClient,
+        world: Arc<World>,
+        queue: Arc<Queue>,
+    ) -> Self {
         Self {
             client: options.client.clone(),
             clock: Arc::clone(&options.clock),
             namespace: options.namespace.clone(),
             announcer: Announcer::new(options.client.clone(), Arc::clone(&options.clock)),
             sets: Remembered::default(),
+            queue,
+            runtime,
+            serves_tls: options.runtime_certificates.is_some(),
+            drivers: options.drivers.clone(),
+            mount_deadline: options.mount_deadline,
+            initialisations: Initialisations::default(),
+            journal: options.journal.clone(),
             world,
         }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Keeps the values of the mounts' Secrets out of the journal from now on.
+    pub(crate) fn conceal(&self, mounts: &[ResolvedMount]) {
+        if let Some(journal) = &self.journal {
+            for secret in mounts.iter().flat_map(|mount| mount.request.secrets.values()) {
+                journal.conceal(secret);
+            }
+        }
     }
 
     pub(crate) fn namespaced<K>(&self, namespace: &str) -> Api<K>

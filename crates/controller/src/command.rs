@@ -1,6 +1,7 @@
 //! `mountlab controller`: the controller on a cluster.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,6 +9,7 @@ use clock::SystemClock;
 use contract::names::{SYSTEM_NAMESPACE, drivers};
 use contract::resolve::DriverList;
 use kube::Client;
+use runtime_client::RuntimeCertificates;
 
 use crate::ControllerOptions;
 
@@ -21,6 +23,9 @@ struct Arguments {
     /// Storage drivers that may mount, comma-separated; the two product drivers when empty.
     #[arg(long, env = drivers::LIST_VARIABLE, default_value = "")]
     drivers: String,
+    /// Folder with ca.crt, client.crt and client.key for sandboxes that serve their runtime over TLS.
+    #[arg(long)]
+    runtime_certificates: Option<PathBuf>,
 }
 
 /// Runs the controller with the cluster access of its environment (in-cluster or kubeconfig). `arguments[0]` is the
@@ -53,11 +58,20 @@ async fn serve(arguments: Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let certificates = arguments.runtime_certificates.as_deref().map(RuntimeCertificates::read).transpose();
+    let runtime_certificates = match certificates {
+        Ok(certificates) => certificates,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "no client certificates for sandbox runtimes");
+            return ExitCode::FAILURE;
+        }
+    };
     let options = ControllerOptions {
-        client,
-        clock: SystemClock::shared(),
         namespace: arguments.namespace,
         drivers: DriverList::from_variable(Some(&arguments.drivers)),
+        runtime_certificates,
+        ..ControllerOptions::new(client, SystemClock::shared())
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = options.namespace, "controller starts");
     match Box::pin(crate::run(options)).await {

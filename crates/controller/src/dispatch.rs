@@ -66,7 +66,7 @@ async fn next(context: &Context, queue: &Queue) -> Key {
     }
 }
 
-async fn turn(context: &Context, queue: &Queue, key: Key) {
+async fn turn(context: &Arc<Context>, queue: &Queue, key: Key) {
     let result = match &key {
         Key::Set(name) => set::reconcile(context, name).await,
         Key::Sandbox(name) => sandbox::reconcile(context, name).await,

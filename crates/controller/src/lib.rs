@@ -17,8 +17,11 @@
 //! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`], and what they make:
 //! [`sandbox::build_pod`], [`set::generated_sandbox`]) and are tested as tables; carrying them out is kept apart.
 //!
-//! Pausing, resuming and upgrading are not here yet: a Sandbox with `spec.paused` stays as it is, a changed image does
-//! not reach a running pod, and a runtime is not initialised again.
+//! When the main container of a claimed Sandbox is replaced, its runtime is initialised again and all its mounts come
+//! back before the Sandbox is Ready ([`sandbox::Attempt`]). The first initialisation is the claim's business.
+//!
+//! Pausing, resuming and upgrading are not here yet: a Sandbox with `spec.paused` stays as it is, and a changed image
+//! does not reach a running pod.
 
 mod announce;
 mod api;
@@ -31,12 +34,16 @@ pub mod set;
 mod world;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clock::SharedClock;
 use contract::resolve::DriverList;
+use journal::Journal;
 use kube::Client;
+use runtime_client::RuntimeClient;
 
 pub use command::main;
+pub use runtime_client::{RuntimeCertificates, RuntimeSetupError};
 
 /// What the controller is given.
 #[derive(Clone)]
@@ -47,8 +54,30 @@ pub struct ControllerOptions {
     pub clock: SharedClock,
     /// Namespace of ConfigMap `sandbox-injection-config`, normally `sandbox-system`.
     pub namespace: String,
-    /// Drivers that may mount; for remounting, which comes with resuming.
+    /// Drivers that may mount, when a replaced container gets its mounts back.
     pub drivers: DriverList,
+    /// How long the mounts of one sandbox may take together. Default: 50 s, as on the manager (DECISIONS 8).
+    pub mount_deadline: Duration,
+    /// Client certificates for sandboxes that serve their runtime over TLS. With them, sandboxes that ask for
+    /// `agent-runtime` are marked as serving TLS before their pod is made (`kubernetes.md` §5.2). Default: none.
+    pub runtime_certificates: Option<RuntimeCertificates>,
+    /// Whose entries must not show the Secrets that the controller reads. Default: none.
+    pub journal: Option<Journal>,
+}
+
+impl ControllerOptions {
+    /// The defaults.
+    pub fn new(client: Client, clock: SharedClock) -> Self {
+        Self {
+            client,
+            clock,
+            namespace: contract::names::SYSTEM_NAMESPACE.to_owned(),
+            drivers: DriverList::default(),
+            mount_deadline: Duration::from_secs(50),
+            runtime_certificates: None,
+            journal: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for ControllerOptions {
@@ -74,6 +103,9 @@ pub enum Error {
         /// What the API said.
         source: kube::Error,
     },
+    /// The certificates for sandboxes that serve TLS can't be used.
+    #[error("the client certificates for sandbox runtimes cannot be used")]
+    Certificates(#[from] RuntimeSetupError),
     /// A watch ended for good.
     #[error("the watch of {kind} ended, restart the controller")]
     WatchEnded {
@@ -86,12 +118,13 @@ pub enum Error {
 /// none; never overwrites one.
 ///
 /// # Errors
-/// [`Error::Install`] at the start; [`Error::WatchEnded`] should not happen, watches are restarted with a delay.
+/// [`Error::Certificates`] and [`Error::Install`] at the start; [`Error::WatchEnded`] should not happen, watches are restarted with a delay.
 pub async fn run(options: ControllerOptions) -> Result<(), Error> {
+    let runtime = RuntimeClient::new(options.runtime_certificates.as_ref())?;
     install::injection_config(&options.client, &options.namespace).await?;
     let queue = Arc::new(queue::Queue::default());
     let world = Arc::new(world::World::new(Arc::clone(&queue)));
-    let context = Arc::new(api::Context::new(&options, Arc::clone(&world)));
+    let context = Arc::new(api::Context::new(&options, runtime, Arc::clone(&world), Arc::clone(&queue)));
     tokio::select! {
         ended = Box::pin(world::watch_all(&options, &world)) => Err(ended),
         never = Box::pin(dispatch::work(context, queue)) => match never {},

@@ -80,7 +80,7 @@ fn reasons(decision: &Decision) -> Vec<&str> {
 #[case::new(json!({}))]
 #[case::pending(json!({"status": {"phase": "Pending"}}))]
 fn a_sandbox_without_a_pod_gets_one(#[case] change: Value) {
-    let decision = decide(&sandbox(&change), None, now());
+    let decision = decide(&sandbox(&change), None, None, now());
     assert_eq!(
         (decision.actions.as_slice(), phase_of(&decision)),
         ([Action::CreatePod].as_slice(), "Pending")
@@ -92,7 +92,10 @@ fn a_sandbox_without_a_pod_gets_one(#[case] change: Value) {
 
 #[test]
 fn without_a_template_a_sandbox_is_left_alone_until_it_is_deleted() {
-    assert_eq!(decide(&sandbox(&json!({"spec": {"template": null}})), None, now()), Decision::default());
+    assert_eq!(
+        decide(&sandbox(&json!({"spec": {"template": null}})), None, None, now()),
+        Decision::default()
+    );
 }
 
 #[rstest]
@@ -104,14 +107,14 @@ fn without_a_template_a_sandbox_is_left_alone_until_it_is_deleted() {
 #[case::going(pod("Running", &json!({"metadata": {"deletionTimestamp": at(0)}})), "Pending", &[])]
 #[case::foreign(pod("Running", &json!({"metadata": {"ownerReferences": []}})), "Pending", &["PodOwnerMismatch"])]
 fn a_pending_sandbox_follows_its_pod(#[case] pod: Pod, #[case] phase: &str, #[case] events: &[&str]) {
-    let decision = decide(&in_phase("Pending"), Some(&pod), now());
+    let decision = decide(&in_phase("Pending"), Some(&pod), None, now());
     assert_eq!((phase_of(&decision), reasons(&decision).as_slice()), (phase, events));
     assert!(decision.actions.is_empty(), "{:?}", decision.actions);
 }
 
 #[test]
 fn a_running_sandbox_has_its_pods_address_node_and_uid() {
-    let decision = decide(&in_phase("Pending"), Some(&pod("Running", &ready("True"))), now());
+    let decision = decide(&in_phase("Pending"), Some(&pod("Running", &ready("True"))), None, now());
     let status = decision.status.expect("a status");
     let info = status.pod_info.expect("pod info");
     assert_eq!((status.sandbox_ip.as_deref(), status.node_name.as_deref()), (Some("10.0.0.7"), Some("node")));
@@ -124,7 +127,7 @@ fn a_failed_creation_is_forgotten_once_the_pod_is_there() {
     let failed = sandbox(&json!({"status": {"phase": "Pending", "conditions": [{
         "type": "Ready", "status": "False", "reason": "PodCreateFailed", "message": "m", "lastTransitionTime": at(0),
     }]}}));
-    let decision = decide(&failed, Some(&pod("Pending", &json!({}))), now());
+    let decision = decide(&failed, Some(&pod("Pending", &json!({}))), None, now());
     assert!(decision.status.expect("a status").conditions.is_empty());
 }
 
@@ -141,7 +144,7 @@ fn a_running_sandbox_follows_its_pod(
     #[case] phase: &str,
     #[case] message: Option<&str>,
 ) {
-    let decision = decide(&in_phase("Running"), pod.as_ref(), now());
+    let decision = decide(&in_phase("Running"), pod.as_ref(), None, now());
     assert_eq!(phase_of(&decision), phase);
     let status = decision.status.expect("a status");
     assert_eq!(status.message.as_deref(), message);
@@ -158,7 +161,7 @@ fn a_running_sandbox_follows_its_pod(
 }}), "False", "StartContainerFailed", "no such image")]
 #[case::no_condition(json!({}), "False", "PodReady", "")]
 fn ready_is_copied(#[case] change: Value, #[case] status: &str, #[case] reason: &str, #[case] message: &str) {
-    let decision = decide(&in_phase("Running"), Some(&pod("Running", &change)), now());
+    let decision = decide(&in_phase("Running"), Some(&pod("Running", &change)), None, now());
     let conditions = decision.status.expect("a status").conditions;
     let found = conditions::find(&conditions, types::READY).expect("a condition");
     assert_eq!(
@@ -170,11 +173,11 @@ fn ready_is_copied(#[case] change: Value, #[case] status: &str, #[case] reason: 
 #[test]
 fn an_unchanged_sandbox_decides_on_the_same_status_again() {
     let pod = pod("Running", &ready("True"));
-    let first = decide(&in_phase("Running"), Some(&pod), now()).status.expect("a status");
+    let first = decide(&in_phase("Running"), Some(&pod), None, now()).status.expect("a status");
     let mut again = in_phase("Running");
     again.status = Some(first.clone());
     let later = now() + SignedDuration::from_secs(60);
-    let second = decide(&again, Some(&pod), later);
+    let second = decide(&again, Some(&pod), None, later);
     assert_eq!(second.status, Some(first));
     assert!(second.events.is_empty() && second.actions.is_empty());
 }
@@ -183,7 +186,7 @@ fn an_unchanged_sandbox_decides_on_the_same_status_again() {
 #[case("Succeeded")]
 #[case("Failed")]
 fn a_finished_sandbox_is_left_alone(#[case] phase: &str) {
-    let decision = decide(&in_phase(phase), None, now());
+    let decision = decide(&in_phase(phase), None, None, now());
     assert_eq!((decision.status, decision.actions.len()), (None, 0));
 }
 
@@ -195,7 +198,7 @@ fn a_finished_sandbox_is_left_alone(#[case] phase: &str) {
 fn only_metadata_is_patched_in_place(#[case] template: Value, #[case] patched: bool) {
     let changed = sandbox(&json!({"spec": {"template": template}, "status": {"phase": "Running"}}));
     let changed = with_immutable_hash(changed.clone(), &hash::immutable_part(&changed));
-    let decision = decide(&changed, Some(&pod("Running", &ready("True"))), now());
+    let decision = decide(&changed, Some(&pod("Running", &ready("True"))), None, now());
     let expected = Action::PatchPodMetadata { revision: hash::update_revision(&changed) };
     assert_eq!(decision.actions.contains(&expected), patched, "{:?}", decision.actions);
 }
@@ -213,17 +216,17 @@ fn what_cannot_change_in_place_is_said_once_per_generation() {
     let mut changed = with_immutable_hash(sandbox(&change), &hash::immutable_part(&original));
     changed.status = original.status;
     let pod = pod("Running", &ready("True"));
-    let first = decide(&changed, Some(&pod), now());
+    let first = decide(&changed, Some(&pod), None, now());
     assert_eq!(reasons(&first), ["InplaceUpdateForbidden"]);
     assert!(first.actions.is_empty());
     changed.status = first.status;
-    assert!(decide(&changed, Some(&pod), now()).events.is_empty());
+    assert!(decide(&changed, Some(&pod), None, now()).events.is_empty());
 }
 
 #[test]
 fn the_immutable_hash_is_written_once() {
     let bare = sandbox(&json!({"metadata": {"annotations": null}}));
-    let decision = decide(&bare, None, now());
+    let decision = decide(&bare, None, None, now());
     assert_eq!(decision.actions[0], Action::WriteImmutableHash(hash::immutable_part(&bare)));
 }
 
@@ -236,7 +239,7 @@ fn the_immutable_hash_is_written_once() {
 #[case::future(300, "Running", false)]
 fn the_shutdown_time(#[case] offset: i64, #[case] phase: &str, #[case] deleted: bool) {
     let change = json!({"spec": {"shutdownTime": at(offset)}, "status": {"phase": phase}});
-    let decision = decide(&sandbox(&change), Some(&pod("Running", &ready("True"))), now());
+    let decision = decide(&sandbox(&change), Some(&pod("Running", &ready("True"))), None, now());
     assert_eq!(decision.actions.contains(&Action::DeleteSandbox), deleted);
     let expected =
         (!deleted).then(|| now() + SignedDuration::from_secs(offset) + SignedDuration::from_millis(1));
@@ -253,13 +256,13 @@ fn deleted(finalizers: &[&str]) -> Sandbox {
 #[test]
 fn termination_takes_the_pod_first_and_the_finalizer_last() {
     let held = deleted(&["agents.kruise.io/sandbox"]);
-    let alive = decide(&held, Some(&pod("Running", &json!({}))), now());
+    let alive = decide(&held, Some(&pod("Running", &json!({}))), None, now());
     assert_eq!(alive.actions, [Action::DeletePod { uid: "pod-uid".to_owned() }]);
     assert_eq!(reasons(&alive), ["SandboxTerminating"]);
     let going = pod("Running", &json!({"metadata": {"deletionTimestamp": at(0)}}));
-    assert_eq!(decide(&held, Some(&going), now()), Decision::default(), "waits");
-    assert_eq!(decide(&held, None, now()).actions, [Action::DropFinalizer]);
-    assert_eq!(decide(&deleted(&["somebody.else/s"]), None, now()), Decision::default());
+    assert_eq!(decide(&held, Some(&going), None, now()), Decision::default(), "waits");
+    assert_eq!(decide(&held, None, None, now()).actions, [Action::DropFinalizer]);
+    assert_eq!(decide(&deleted(&["somebody.else/s"]), None, None, now()), Decision::default());
 }
 
 // §5.2, pod content
@@ -294,7 +297,7 @@ fn the_pod_has_the_template_the_bookkeeping_and_the_owner() {
 
 #[test]
 fn a_phase_of_a_later_feature_is_left_as_it_is() {
-    let decision = decide(&in_phase("Paused"), None, now());
+    let decision = decide(&in_phase("Paused"), None, None, now());
     assert_eq!(decision.status.map(|status| status.phase), Some(SandboxPhase::Paused));
     assert!(decision.actions.is_empty());
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,8 +62,8 @@ struct Arguments {
 enum CommandError {
     #[error("no access to a cluster: set KUBECONFIG or run in a pod")]
     NoCluster(#[source] Box<kube::Error>),
-    #[error("cannot read {path}")]
-    Certificates { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the client certificates for sandbox runtimes")]
+    Certificates(#[source] runtime_client::RuntimeSetupError),
     #[error("cannot set up the manager")]
     Setup(#[from] crate::SetupError),
     #[error("cannot listen on {address}")]
@@ -140,20 +140,13 @@ fn options(arguments: Arguments, client: Client) -> Result<ManagerOptions, Comma
     options.mounts_allowed = !arguments.no_mounts;
     options.mount_deadline = Duration::from_secs(arguments.mount_deadline);
     options.gateway_checks_token = arguments.gateway_checks_token;
-    options.runtime_certificates = arguments.runtime_certificates.as_deref().map(certificates).transpose()?;
+    options.runtime_certificates = arguments
+        .runtime_certificates
+        .as_deref()
+        .map(RuntimeCertificates::read)
+        .transpose()
+        .map_err(CommandError::Certificates)?;
     Ok(options)
-}
-
-fn certificates(folder: &Path) -> Result<RuntimeCertificates, CommandError> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        std::fs::read_to_string(&path).map_err(|source| CommandError::Certificates { path, source })
-    };
-    Ok(RuntimeCertificates {
-        authority: read("ca.crt")?,
-        certificate: read("client.crt")?,
-        key: read("client.key")?,
-    })
 }
 
 /// Completes when the process is interrupted or asked to end.

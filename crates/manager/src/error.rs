@@ -7,6 +7,7 @@
 use axum::response::{IntoResponse, Response};
 use contract::errors::{Code, Problem};
 use http::StatusCode;
+pub(crate) use runtime_client::{is_conflict, is_not_found};
 
 /// A refusal on its way to the caller. Its `Display` is the message without the status.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -49,15 +50,7 @@ impl ApiError {
 
     /// The failure of a Kubernetes call while doing `action`. Its particulars are internal and go to the log only.
     pub fn kubernetes(action: &str, error: &kube::Error) -> Self {
-        tracing::warn!(%error, "kubernetes call failed: {action}");
-        if is_transient(error) {
-            Self::new(
-                Code::ClusterUnavailable,
-                format!("failed to {action}: the Kubernetes API is out of reach, try again later"),
-            )
-        } else {
-            Self::internal(format!("failed to {action}: the Kubernetes API refused with {}", reason(error)))
-        }
+        runtime_client::kubernetes_problem(action, error).into()
     }
 
     /// The same error with another status than its code's.
@@ -78,32 +71,6 @@ impl ApiError {
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self::new(problem.code(), problem.to_string())
-    }
-}
-
-/// Whether a call may succeed later without anybody changing the request: no answer at all, or one of the statuses
-/// with which an API server says "not now". A missing permission counts: an operator mends it, not the caller.
-pub(crate) fn is_transient(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => matches!(status.code, 401 | 403 | 429 | 500..=599),
-        _ => true,
-    }
-}
-
-/// Whether the API server says that the object isn't there.
-pub(crate) fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404)
-}
-
-/// Whether the write was made on an outdated version of the object.
-pub(crate) fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
-fn reason(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
-        _ => "no answer".to_owned(),
     }
 }
 

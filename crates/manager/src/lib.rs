@@ -24,13 +24,11 @@ mod keys;
 mod manager;
 mod options;
 mod quantity;
-mod runtime;
 mod sandboxes;
-mod volumes;
 
 pub use command::main;
 pub use keys::wrapped;
 pub use manager::{Background, Manager, SetupError};
-pub use options::{ManagerOptions, RuntimeCertificates};
-pub use runtime::RuntimeSetupError;
+pub use options::ManagerOptions;
+pub use runtime_client::{RuntimeCertificates, RuntimeSetupError};
 pub use sandboxes::UNACKNOWLEDGED;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::crd::{Sandbox, SandboxSet};
+use contract::crd::{Sandbox, SandboxSet, SandboxTemplate};
 use contract::names::annotations;
 use jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
+use runtime_client::{RuntimeClient, RuntimeSetupError};
 use tokio::task::JoinSet;
 
 use crate::cache::Cache;
@@ -18,7 +19,6 @@ use crate::id::SandboxKey;
 use crate::keys::Caller;
 use crate::keys::store::KeyStore;
 use crate::options::ManagerOptions;
-use crate::runtime::{RuntimeClient, RuntimeSetupError};
 use crate::sandboxes::{self, Situation};
 
 /// Longest wait of an early request for the first listing of sandboxes and pools.
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) options: ManagerOptions,
     pub(crate) sandboxes: Cache<Sandbox>,
     pub(crate) sets: Cache<SandboxSet>,
+    pub(crate) templates: Cache<SandboxTemplate>,
     pub(crate) keys: KeyStore,
     pub(crate) runtime: RuntimeClient,
     pub(crate) forwarder: Forwarder,
@@ -79,6 +80,7 @@ impl Manager {
                 options,
                 sandboxes: Cache::default(),
                 sets: Cache::default(),
+                templates: Cache::default(),
                 keys,
                 runtime,
                 forwarder: Forwarder::default(),
@@ -97,6 +99,8 @@ impl Manager {
         tasks.spawn(async move { shared.sandboxes.follow(api, watcher::Config::default()).await });
         let (shared, api) = (self.shared.clone(), Api::all(client.clone()));
         tasks.spawn(async move { shared.sets.follow(api, watcher::Config::default()).await });
+        let (shared, api) = (self.shared.clone(), Api::all(client.clone()));
+        tasks.spawn(async move { shared.templates.follow(api, watcher::Config::default()).await });
         if self.shared.options.authentication {
             let shared = self.shared.clone();
             tasks.spawn(async move { shared.keys.follow().await });
@@ -116,11 +120,13 @@ impl Manager {
         let synced = async {
             let mut sandboxes = self.shared.sandboxes.changes();
             let mut sets = self.shared.sets.changes();
+            let mut templates = self.shared.templates.changes();
             let mut keys = self.shared.keys.changes();
             while !self.is_synced() {
                 tokio::select! {
                     _ = sandboxes.changed() => {}
                     _ = sets.changed() => {}
+                    _ = templates.changed() => {}
                     _ = keys.changed() => {}
                 }
             }
@@ -136,7 +142,8 @@ impl Manager {
     /// Whether sandboxes, pools and keys have been listed.
     pub(crate) fn is_synced(&self) -> bool {
         let keys = !self.shared.options.authentication || self.shared.keys.is_synced();
-        keys && self.shared.sandboxes.is_synced() && self.shared.sets.is_synced()
+        let objects = self.shared.sandboxes.is_synced() && self.shared.sets.is_synced();
+        keys && objects && self.shared.templates.is_synced()
     }
 
     /// The time by the manager's clock.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clock::SharedClock;
 use contract::resolve::DriverList;
 use journal::Journal;
+use runtime_client::RuntimeCertificates;
 
 /// Settings of a [`Manager`](crate::Manager). [`ManagerOptions::new`] fills in the defaults; set what differs.
 #[derive(Clone)]
@@ -46,23 +47,6 @@ pub struct ManagerOptions {
     pub runtime_certificates: Option<RuntimeCertificates>,
     /// The `envdVersion` reported. Default: the level that our envd implements (`e2b-api.md` §17).
     pub envd_version: String,
-}
-
-/// PEM texts for mutual TLS with agent-runtime.
-#[derive(Clone)]
-pub struct RuntimeCertificates {
-    /// Certificates of the authority that signs runtimes (`ca.crt`).
-    pub authority: String,
-    /// This manager's certificate chain (`client.crt`).
-    pub certificate: String,
-    /// Its private key (`client.key`).
-    pub key: String,
-}
-
-impl fmt::Debug for RuntimeCertificates {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("RuntimeCertificates([redacted])")
-    }
 }
 
 impl ManagerOptions {

@@ -3,14 +3,13 @@
 use contract::conditions::{self, types};
 use contract::crd::{Sandbox, SandboxPhase};
 use contract::names::{annotations, labels};
+pub(crate) use contract::state::pod_ip;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::id::SandboxKey;
 
-/// Set on a claimed sandbox until its creator has been told of it: RFC 3339, the instant after which the claim counts
-/// as abandoned and the janitor deletes the sandbox (`storage.md` §7.4).
-pub const UNACKNOWLEDGED: &str = "agents.kruise.io/claim-unacknowledged-until";
+pub use contract::names::annotations::CLAIM_UNACKNOWLEDGED_UNTIL as UNACKNOWLEDGED;
 
 /// Where a sandbox stands, as far as users are concerned (`e2b-api.md` §3.2).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,13 +65,6 @@ pub(crate) fn phase(sandbox: &Sandbox) -> &SandboxPhase {
 /// Whether condition Ready is True.
 pub(crate) fn is_ready(sandbox: &Sandbox) -> bool {
     sandbox.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, types::READY))
-}
-
-/// The address of the sandbox's pod.
-pub(crate) fn pod_ip(sandbox: &Sandbox) -> Option<&str> {
-    let status = sandbox.status.as_ref()?;
-    let in_pod_info = status.pod_info.as_ref().and_then(|info| info.pod_ip.as_deref());
-    in_pod_info.or(status.sandbox_ip.as_deref()).filter(|ip| !ip.is_empty())
 }
 
 /// The access token of the runtime inside.

@@ -129,11 +129,11 @@ pub struct SandboxStatus {
     pub recycled_count: Option<i32>,
 }
 
-/// What is known of the pod; only node name, IP and UID are filled.
+/// What is known of the pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodInfo {
-    /// Not filled.
+    /// Facts that the controller must remember, such as the container whose runtime it initialised last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
     /// Not filled.

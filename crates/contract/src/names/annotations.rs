@@ -4,6 +4,11 @@
 pub const LOCK: &str = "agents.kruise.io/lock";
 /// User id, claim UID, or [`super::SCALE_DOWN_OWNER`].
 pub const OWNER: &str = "agents.kruise.io/owner";
+/// RFC 3339 instant until which a claim is under way; after it, the claim counts as abandoned and the sandbox is
+/// deleted (`storage.md` §7.4). Taken off when the sandbox is handed out. Ours, not upstream's.
+pub const CLAIM_UNACKNOWLEDGED_UNTIL: &str = "agents.kruise.io/claim-unacknowledged-until";
+/// In the Sandbox's `status.podInfo.annotations`: id of the main container whose runtime was initialised last. Ours.
+pub const INITIALIZED_CONTAINER: &str = "agents.kruise.io/initialized-container";
 /// RFC 3339 time of the claim.
 pub const CLAIM_TIMESTAMP: &str = "agents.kruise.io/claim-timestamp";
 /// Checkpoint id that a clone was made from.

@@ -1,10 +1,14 @@
 //! Doing what was decided about a Sandbox.
 
+use std::sync::Arc;
+
 use contract::conditions::{self, reasons, types};
 use contract::crd::template::pod_template;
 use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, SandboxTemplate};
 use contract::errors::{Code, Problem};
-use contract::names::{INJECTION_CONFIG, annotations, events, finalizers, labels};
+use contract::names::{
+    INJECTION_CONFIG, RUNTIME_AGENT, RUNTIME_TLS_PORT, annotations, events, finalizers, labels,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec};
 use kube::ResourceExt as _;
@@ -18,15 +22,23 @@ use crate::announce::Announcement;
 use crate::api::{Context, delete_exactly, has_code, message_of, parameters, patch_parameters};
 use crate::dispatch::Failure;
 use crate::queue::ObjectName;
+use crate::world::name_of;
 
 /// One turn for the Sandbox of that name. Returns when the next one is due.
-pub(crate) async fn reconcile(context: &Context, name: &ObjectName) -> Result<Option<Timestamp>, Failure> {
-    let Some(sandbox) = context.world.sandbox(name) else { return Ok(None) };
+pub(crate) async fn reconcile(
+    context: &Arc<Context>,
+    name: &ObjectName,
+) -> Result<Option<Timestamp>, Failure> {
+    let Some(sandbox) = context.world.sandbox(name) else {
+        context.initialisations.forget(name);
+        return Ok(None);
+    };
     let pod = pod_of(context, name, &sandbox).await?;
     if is_losing_its_pod(&sandbox, pod.as_ref()) && !is_there(context, name, &sandbox).await? {
         return Ok(None);
     }
-    let mut decision = decide(&sandbox, pod.as_ref(), context.now());
+    let attempt = context.initialisations.of(name, &sandbox);
+    let mut decision = decide(&sandbox, pod.as_ref(), attempt.as_ref(), context.now());
     let mut outcome = Ok(());
     for action in &decision.actions {
         outcome = act(context, &sandbox, pod.as_ref(), action, &mut decision.status).await;
@@ -72,14 +84,16 @@ async fn is_there(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Re
 }
 
 async fn act(
-    context: &Context,
+    context: &Arc<Context>,
     sandbox: &Sandbox,
     pod: Option<&Pod>,
     action: &Action,
     status: &mut Option<SandboxStatus>,
 ) -> Result<(), Failure> {
     match action {
-        Action::WriteImmutableHash(hash) => write_immutable_hash(context, sandbox, hash).await,
+        Action::WriteImmutableHash(hash) => {
+            write_annotation(context, sandbox, annotations::HASH_IMMUTABLE_PART, hash).await
+        }
         Action::CreatePod => {
             let created = create_pod(context, sandbox).await;
             if let (Err(failure), Some(status)) = (&created, status) {
@@ -94,11 +108,21 @@ async fn act(
         },
         Action::DeleteSandbox => delete_sandbox(context, sandbox).await,
         Action::DropFinalizer => drop_finalizer(context, sandbox).await,
+        Action::InitialiseRuntime { container } => {
+            let current = Sandbox { status: status.clone(), ..sandbox.clone() };
+            context.initialisations.start(context, &name_of(sandbox), current, container);
+            Ok(())
+        }
     }
 }
 
-async fn write_immutable_hash(context: &Context, sandbox: &Sandbox, hash: &str) -> Result<(), Failure> {
-    let patch = json!({"metadata": {"annotations": {annotations::HASH_IMMUTABLE_PART: hash}}});
+async fn write_annotation(
+    context: &Context,
+    sandbox: &Sandbox,
+    key: &'static str,
+    value: &str,
+) -> Result<(), Failure> {
+    let patch = json!({"metadata": {"annotations": {key: value}}});
     let sandboxes = context.namespaced::<Sandbox>(&namespace(sandbox));
     match sandboxes.patch(&sandbox.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
         Ok(written) => {
@@ -106,7 +130,7 @@ async fn write_immutable_hash(context: &Context, sandbox: &Sandbox, hash: &str) 
             Ok(())
         }
         Err(error) if has_code(&error, 404) => Ok(()),
-        Err(error) => Err(failed("write the immutable hash of", object(sandbox))(error)),
+        Err(error) => Err(failed("annotate", object(sandbox))(error)),
     }
 }
 
@@ -120,6 +144,7 @@ async fn create_pod(context: &Context, sandbox: &Sandbox) -> Result<(), Failure>
     for claim in &parts.claims {
         create_claim(context, sandbox, claim).await?;
     }
+    announce_tls(context, sandbox).await?;
     let pods = context.namespaced::<Pod>(&namespace(sandbox));
     match pods.create(&parameters(), &parts.pod).await {
         Ok(_) => Ok(()),
@@ -129,6 +154,16 @@ async fn create_pod(context: &Context, sandbox: &Sandbox) -> Result<(), Failure>
             Err(Problem::new(Code::PodCreateFailed, message).about(object(sandbox)).into())
         }
     }
+}
+
+/// §5.2: with certificates here, a sandbox with `agent-runtime` is said to serve TLS before its pod is there.
+async fn announce_tls(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
+    let runtimes = sandbox.spec.runtimes.as_deref().unwrap_or_default();
+    let announced = sandbox.annotations().contains_key(annotations::RUNTIME_TLS_PORT);
+    if !context.serves_tls || announced || runtimes.iter().all(|runtime| runtime.name != RUNTIME_AGENT) {
+        return Ok(());
+    }
+    write_annotation(context, sandbox, annotations::RUNTIME_TLS_PORT, &RUNTIME_TLS_PORT.to_string()).await
 }
 
 /// Whether a 409 is something else than an object of that name being there, such as a namespace that goes.

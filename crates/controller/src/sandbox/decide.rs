@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::in_place::{self, InPlace};
+use super::initialisation::{self, Attempt};
 use super::{ready, status};
 use crate::announce::Announcement;
 
@@ -33,6 +34,11 @@ pub enum Action {
     DeleteSandbox,
     /// Let the Sandbox go.
     DropFinalizer,
+    /// Initialise the runtime of the main container again and mount everything again, in the background.
+    InitialiseRuntime {
+        /// The id of that container.
+        container: String,
+    },
 }
 
 /// What to do about one Sandbox.
@@ -48,8 +54,9 @@ pub struct Decision {
     pub wake_at: Option<Timestamp>,
 }
 
-/// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`.
-pub fn decide(sandbox: &Sandbox, pod: Option<&Pod>, now: Timestamp) -> Decision {
+/// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`. `attempt` is the last one to initialise
+/// its runtime again, if this process made one.
+pub fn decide(sandbox: &Sandbox, pod: Option<&Pod>, attempt: Option<&Attempt>, now: Timestamp) -> Decision {
     if sandbox.metadata.deletion_timestamp.is_some() {
         return terminate(sandbox, pod);
     }
@@ -61,8 +68,8 @@ pub fn decide(sandbox: &Sandbox, pod: Option<&Pod>, now: Timestamp) -> Decision 
     if deadline.is_some_and(|deadline| deadline < now) {
         return shut_down();
     }
-    let mut decision = live(sandbox, pod, now);
-    decision.wake_at = deadline.map(just_after);
+    let mut decision = live(sandbox, pod, attempt, now);
+    decision.wake_at = [decision.wake_at, deadline.map(just_after)].into_iter().flatten().min();
     decision
 }
 
@@ -100,7 +107,7 @@ fn terminate(sandbox: &Sandbox, pod: Option<&Pod>) -> Decision {
     }
 }
 
-fn live(sandbox: &Sandbox, pod: Option<&Pod>, now: Timestamp) -> Decision {
+fn live(sandbox: &Sandbox, pod: Option<&Pod>, attempt: Option<&Attempt>, now: Timestamp) -> Decision {
     let old = sandbox.status.clone().unwrap_or_default();
     if old.phase.is_final() {
         return Decision::default();
@@ -117,7 +124,7 @@ fn live(sandbox: &Sandbox, pod: Option<&Pod>, now: Timestamp) -> Decision {
     };
     match old.phase {
         SandboxPhase::None | SandboxPhase::Pending => pending(sandbox, pod, now, &mut status, &mut decision),
-        SandboxPhase::Running => running(sandbox, pod, now, &mut status, &mut decision),
+        SandboxPhase::Running => running(sandbox, pod, attempt, now, &mut status, &mut decision),
         // pausing, resuming, upgrading and recycling are not this controller's business yet
         _ => {}
     }
@@ -152,17 +159,19 @@ fn pending(
         "Running" => {
             status.phase = SandboxPhase::Running;
             status::copy_pod(status, pod);
-            ready::sync(status, pod, now);
+            ready::sync(status, pod, None, now);
+            initialisation::remember_first(pod, status);
         }
         phase @ ("Succeeded" | "Failed") => finish(status, phase, now),
         _ => {}
     }
 }
 
-/// §5.3, with the in-place update of labels and annotations (§5.8).
+/// §5.3, with the in-place update of labels and annotations (§5.8) and the runtime's re-initialisation (§5.4).
 fn running(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
+    attempt: Option<&Attempt>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -193,7 +202,8 @@ fn running(
         }
         InPlace::Forbidden => forbid(sandbox, decision),
     }
-    ready::sync(status, pod, now);
+    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
+    ready::sync(status, pod, held, now);
 }
 
 /// One event per generation.

@@ -4,16 +4,21 @@
 //! Sandbox + pod + now ─► decide ─► actions (create pod, delete, …), status, events, next deadline
 //!                                       │
 //!                                    act: the API calls; a pod that can't be made ends up in the status
+//!                                    initialise: the runtime of a replaced container, beside the turns
 //! ```
 
 mod act;
 mod decide;
 mod in_place;
+mod initialisation;
+mod initialise;
 mod pod;
 mod ready;
 mod status;
 
 pub(crate) use act::reconcile;
 pub use decide::{Action, Decision, decide};
+pub use initialisation::{Attempt, Progress};
+pub(crate) use initialise::Initialisations;
 pub use pod::{PodParts, build as build_pod};
 pub(crate) use status::merge_patch;

@@ -3,22 +3,34 @@
 use contract::conditions::{self, reasons, types};
 use contract::crd::SandboxStatus;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateWaiting, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStateWaiting, Pod, PodCondition, PodStatus};
 
 /// The pod's phase, Pending when it has none yet.
 pub(super) fn pod_phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
-/// Copies the pod's Ready. Not ready with a waiting container is told apart, with the container's message.
-pub(super) fn sync(status: &mut SandboxStatus, pod: &Pod, now: Timestamp) {
+/// Whether the pod says that it is ready.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    condition(pod).is_some_and(|condition| condition.status == "True")
+}
+
+fn condition(pod: &Pod) -> Option<&PodCondition> {
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == "Ready")
+}
+
+/// Copies the pod's Ready. Not ready with a waiting container is told apart, with the container's message. `held` is
+/// why a ready pod doesn't make a ready sandbox.
+pub(super) fn sync(status: &mut SandboxStatus, pod: &Pod, held: Option<&str>, now: Timestamp) {
     let Some(pod_status) = &pod.status else { return };
-    let found = pod_status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
-    let is_ready = found.is_some_and(|condition| condition.status == "True");
-    let (reason, message) = match waiting(pod_status) {
-        Some(waiting) if !is_ready => (reasons::START_CONTAINER_FAILED, waiting.message.clone()),
+    let found = condition(pod);
+    let is_ready = is_ready(pod);
+    let (reason, message) = match (held, waiting(pod_status)) {
+        (Some(why), _) if is_ready => (reasons::RUNTIME_NOT_INITIALIZED, Some(why.to_owned())),
+        (_, Some(waiting)) if !is_ready => (reasons::START_CONTAINER_FAILED, waiting.message.clone()),
         _ => (reasons::POD_READY, found.and_then(|condition| condition.message.clone())),
     };
+    let is_ready = is_ready && held.is_none();
     let message = message.unwrap_or_default();
     conditions::set(&mut status.conditions, types::READY, is_ready, reason, &message, now);
 }

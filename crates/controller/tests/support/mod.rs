@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use clock::{SharedClock, SimulatedClock};
 use contract::crd::{Sandbox, SandboxSet};
-use contract::resolve::DriverList;
 use controller::ControllerOptions;
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
@@ -18,6 +17,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use kube_sim::{KubeSim, Options};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::{AbortHandle, JoinSet};
@@ -60,12 +60,16 @@ impl Lab {
 
     /// Starts a controller; the handle ends it.
     pub(crate) fn start_controller(&mut self) -> AbortHandle {
-        let options = ControllerOptions {
-            client: self.client.clone(),
-            clock: Arc::new(self.clock.clone()),
-            namespace: "sandbox-system".to_owned(),
-            drivers: DriverList::default(),
-        };
+        self.start_controller_with(|_| {})
+    }
+
+    /// Starts a controller with other options than the defaults.
+    pub(crate) fn start_controller_with(
+        &mut self,
+        change: impl FnOnce(&mut ControllerOptions),
+    ) -> AbortHandle {
+        let mut options = ControllerOptions::new(self.client.clone(), Arc::new(self.clock.clone()));
+        change(&mut options);
         self.tasks.spawn(async move {
             let stopped = controller::run(options).await;
             panic!("the controller stopped: {stopped:?}");
@@ -204,6 +208,22 @@ async fn serve_pod(client: &Client, pod: &Pod, address: u8) {
         "conditions": [{"type": "Ready", "status": "True"}],
     }});
     let _ = pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+}
+
+/// An authority of its own and a certificate by it.
+pub(crate) fn certificates() -> controller::RuntimeCertificates {
+    let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let authority = CertifiedIssuer::self_signed(parameters, key).expect("an authority");
+    let key = KeyPair::generate().expect("a key");
+    let parameters = CertificateParams::new(vec!["controller".to_owned()]).expect("parameters");
+    let certificate = parameters.signed_by(&key, &authority).expect("signed");
+    controller::RuntimeCertificates {
+        authority: authority.pem(),
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    }
 }
 
 /// The SandboxSet of the product document, as written there.

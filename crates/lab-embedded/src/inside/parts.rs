@@ -9,7 +9,6 @@ use std::time::Instant;
 use axum::serve::ListenerExt as _;
 use clock::{SharedClock, SimulatedClock};
 use contract::names::SYSTEM_NAMESPACE;
-use contract::resolve::DriverList;
 use futures::future::try_join_all;
 use journal::{Journal, source};
 use k8s_openapi::api::core::v1::Namespace;
@@ -125,7 +124,7 @@ impl Parts {
         object_store.serve(inside);
         phases.passed("object store");
 
-        start_controller(&api, &shared, reports.clone());
+        start_controller(&api, &shared, &journal, reports.clone());
         let manager = start_manager(&api, &shared, &journal, &credentials, listeners.e2b, reports)?;
         phases.passed("controller and manager");
 
@@ -213,12 +212,15 @@ fn callers() -> Vec<(String, BTreeMap<String, String>)> {
 }
 
 /// The controller runs until the lab ends; if it ends before, the outside hears of it.
-fn start_controller(api: &KubeSim, clock: &SharedClock, reports: mpsc::UnboundedSender<Report>) {
+fn start_controller(
+    api: &KubeSim,
+    clock: &SharedClock,
+    journal: &Journal,
+    reports: mpsc::UnboundedSender<Report>,
+) {
     let options = controller::ControllerOptions {
-        client: api.client(SYSTEM_NAMESPACE),
-        clock: clock.clone(),
-        namespace: SYSTEM_NAMESPACE.to_owned(),
-        drivers: DriverList::default(),
+        journal: Some(journal.clone()),
+        ..controller::ControllerOptions::new(api.client(SYSTEM_NAMESPACE), clock.clone())
     };
     tokio::spawn(async move {
         let reason = match controller::run(options).await {

@@ -14,6 +14,7 @@ use contract::extensions::Extensions;
 use contract::intents::VolumeMount;
 use contract::names::{RUNTIME_AGENT, RUNTIME_CSI, metadata_keys};
 use contract::request;
+use contract::resolve::ResolvedMount;
 use http::StatusCode;
 use kube::ResourceExt as _;
 use serde::Deserialize;
@@ -86,7 +87,7 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<ClaimReq
     refuse_names(&extensions, &body.template_id)?;
     check_runtimes(&set, &intents)?;
     manager.check_quota(&caller, &set)?;
-    let mounts = manager.resolve_mounts(&intents).await?;
+    let mounts = resolve(manager, &intents).await?;
     let auto_pause = body.auto_pause.unwrap_or_default();
     let deadlines = if extensions.never_timeout {
         Deadlines::default()
@@ -106,6 +107,18 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<ClaimReq
         allow_internet_access: body.allow_internet_access.unwrap_or(true),
         network,
     })
+}
+
+/// The mounts, ready for the driver. The values of their Secrets are kept out of the journal from now on.
+async fn resolve(manager: &Manager, intents: &[CsiMountConfig]) -> Result<Vec<ResolvedMount>, ApiError> {
+    let options = &manager.shared.options;
+    let mounts = runtime_client::resolve_mounts(&options.client, &options.drivers, intents).await?;
+    if let Some(journal) = &options.journal {
+        for secret in mounts.iter().flat_map(|mount| mount.request.secrets.values()) {
+            journal.conceal(secret);
+        }
+    }
+    Ok(mounts)
 }
 
 /// How long a paused sandbox is kept, from the stored text.

@@ -9,7 +9,6 @@ use contract::errors::Code;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::view::Resources;
 use crate::error::ApiError;
 use crate::keys::Caller;
 use crate::manager::Manager;
@@ -63,7 +62,7 @@ fn created(set: &SandboxSet) -> String {
 
 fn summary(manager: &Manager, set: &SandboxSet) -> Value {
     let name = set.name_any();
-    let resources = set.spec.template.as_ref().map(Resources::of_template).unwrap_or_default();
+    let resources = manager.resources_of_set(set);
     json!({
         "templateID": name,
         "buildID": set.uid().unwrap_or_default(),
@@ -86,7 +85,7 @@ fn summary(manager: &Manager, set: &SandboxSet) -> Value {
 
 fn details(manager: &Manager, set: &SandboxSet) -> Value {
     let name = set.name_any();
-    let resources = set.spec.template.as_ref().map(Resources::of_template).unwrap_or_default();
+    let resources = manager.resources_of_set(set);
     json!({
         "templateID": name,
         "public": true,

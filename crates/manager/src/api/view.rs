@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use contract::crd::Sandbox;
 use contract::crd::template::pod_template;
+use contract::crd::{Sandbox, SandboxSet, TemplateRef};
 use contract::names::{E2B_PREFIX, INTERNAL_PREFIX};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -50,7 +50,7 @@ impl<'a> View<'a> {
         sandbox: &'a Sandbox,
         situation: Situation,
     ) -> Self {
-        let resources = Resources::of(sandbox);
+        let resources = manager.resources_of_sandbox(sandbox);
         let shown = Map::from_iter([
             ("sandboxID".to_owned(), sandboxes::id(sandbox).into()),
             ("templateID".to_owned(), sandboxes::template(sandbox).into()),
@@ -112,12 +112,35 @@ pub(crate) struct Resources {
     pub(crate) disk_mb: u64,
 }
 
-impl Resources {
-    /// Those of a sandbox; zero where its template doesn't say or isn't inline.
-    pub(crate) fn of(sandbox: &Sandbox) -> Self {
-        sandbox.spec.template.as_ref().map(Self::of_template).unwrap_or_default()
+impl Manager {
+    /// What a sandbox may use; zero where its template doesn't say.
+    pub(crate) fn resources_of_sandbox(&self, sandbox: &Sandbox) -> Resources {
+        let spec = &sandbox.spec;
+        self.resources(sandbox.namespace(), spec.template.as_ref(), spec.template_ref.as_ref())
     }
 
+    /// What each sandbox of a pool may use; zero where its template doesn't say.
+    pub(crate) fn resources_of_set(&self, set: &SandboxSet) -> Resources {
+        self.resources(set.namespace(), set.spec.template.as_ref(), set.spec.template_ref.as_ref())
+    }
+
+    /// Those of an inline template, or of the `SandboxTemplate` that is referred to.
+    fn resources(
+        &self,
+        namespace: Option<String>,
+        template: Option<&Value>,
+        reference: Option<&TemplateRef>,
+    ) -> Resources {
+        if let Some(template) = template {
+            return Resources::of_template(template);
+        }
+        let named = reference
+            .and_then(|named| self.shared.templates.get(&namespace.unwrap_or_default(), &named.name));
+        named.and_then(|named| named.spec.template.as_ref().map(Resources::of_template)).unwrap_or_default()
+    }
+}
+
+impl Resources {
     /// Those of a pod template.
     pub(crate) fn of_template(template: &Value) -> Self {
         let first =

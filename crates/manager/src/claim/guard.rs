@@ -10,13 +10,13 @@ use contract::resolve::ResolvedMount;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use runtime_client::Endpoint;
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::Busy;
 use crate::error::{ApiError, is_not_found};
 use crate::manager::Manager;
-use crate::runtime::Endpoint;
 use crate::sandboxes::{self, UNACKNOWLEDGED};
 
 /// Limit of one cleanup (`storage.md` §3.7).
@@ -109,7 +109,7 @@ impl Pending {
         let work = async {
             if let Some(mounting) = &self.mounting {
                 let runtime = &self.manager.shared.runtime;
-                runtime.unmount_all(&mounting.endpoint, &mounting.token, &mounting.mounts).await;
+                runtime.unmount_all(&mounting.endpoint, Some(&mounting.token), &mounting.mounts).await;
             }
             let mut wait = FIRST_WAIT;
             while let Err(error) = self.release().await {

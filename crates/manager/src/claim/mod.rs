@@ -27,6 +27,7 @@ use contract::errors::Code;
 use contract::extensions::Extensions;
 use contract::resolve::ResolvedMount;
 use kube::ResourceExt as _;
+use runtime_client::{Handshake, InitRequest};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -62,6 +63,15 @@ pub(crate) struct ClaimRequest {
 }
 
 impl ClaimRequest {
+    /// What the runtime is initialised with.
+    fn init(&self, token: &str) -> InitRequest {
+        InitRequest {
+            env_vars: self.environment.clone(),
+            access_token: token.to_owned(),
+            ..InitRequest::default()
+        }
+    }
+
     /// The limit that the caller set for the whole claim.
     fn limit(&self) -> Option<Duration> {
         seconds(self.extensions.claim_timeout_seconds)
@@ -195,11 +205,12 @@ impl Manager {
     ) -> Result<(), Failed> {
         let runtime = &self.shared.runtime;
         let started = Instant::now();
-        let endpoint = runtime.endpoint(sandbox)?;
+        let endpoint = runtime.endpoint(sandbox).map_err(ApiError::from)?;
+        let init = request.init(token);
         runtime
-            .initialise(&endpoint, token, &request.environment)
+            .initialise(&endpoint, &init, Handshake::First)
             .await
-            .map_err(|error| Failed { error, retriable: true })?;
+            .map_err(|problem| Failed { error: problem.into(), retriable: true })?;
         self.milestone("initialised", sandbox, json!({"milliseconds": milliseconds(started)}));
         if request.mounts.is_empty() {
             return Ok(());
@@ -207,7 +218,8 @@ impl Manager {
         guard.will_mount(endpoint.clone(), token, &request.mounts);
         let started = Instant::now();
         let within = self.shared.options.mount_deadline;
-        runtime.mount_all(&endpoint, token, &request.mounts, within).await?;
+        let mounted = runtime.mount_all(&endpoint, Some(token), &request.mounts, within).await;
+        mounted.map_err(ApiError::from)?;
         let paths: Vec<_> = request.mounts.iter().map(|mount| &mount.mount_path).collect();
         self.milestone("mounted", sandbox, json!({"milliseconds": milliseconds(started), "paths": paths}));
         Ok(())

@@ -174,8 +174,7 @@ impl Manager {
         add(annotations::UPDATED_METADATA_IN_CLAIM, undo.to_string());
         add(UNACKNOWLEDGED, clock::later(now, self.claim_bound(request)).to_string());
         if let Some(token) = token {
-            let init = json!({"envVars": request.environment, "accessToken": token});
-            add(annotations::INIT_RUNTIME_REQUEST, init.to_string());
+            add(annotations::INIT_RUNTIME_REQUEST, request.init(token).to_text());
             add(annotations::RUNTIME_ACCESS_TOKEN, token.to_owned());
         }
         if !request.intents.is_empty() {

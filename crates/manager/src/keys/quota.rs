@@ -16,11 +16,13 @@ impl Manager {
     pub(crate) fn check_quota(&self, caller: &Caller, set: &SandboxSet) -> Result<(), ApiError> {
         let quota = self.shared.keys.record(&caller.id).and_then(|record| record.quota);
         let Some(quota) = quota else { return Ok(()) };
-        let wanted = set.spec.template.as_ref().map(Resources::of_template).unwrap_or_default();
+        let wanted = self.resources_of_set(set);
         let now = self.now();
         let owned = self.shared.sandboxes.select(|sandbox| self.owns(caller, sandbox));
-        let owned: Vec<_> =
-            owned.iter().map(|sandbox| (Situation::of(sandbox, now), Resources::of(sandbox))).collect();
+        let owned: Vec<_> = owned
+            .iter()
+            .map(|sandbox| (Situation::of(sandbox, now), self.resources_of_sandbox(sandbox)))
+            .collect();
         for limit in &quota.limits {
             let used: u64 = owned
                 .iter()

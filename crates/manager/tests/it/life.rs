@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use clock::Clock as _;
-use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use contract::crd::{SandboxSet, SandboxTemplate};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Resource as _, ResourceExt as _};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::envd::Envd;
-use crate::lab::{KEY, Lab, POOL, eventually};
+use crate::lab::{KEY, Lab, POOL, eventually, from};
 
 /// A lab with one claimed sandbox, and its id.
 async fn one(body: Value) -> (Lab, Envd, String) {
@@ -238,4 +239,37 @@ async fn metrics_come_from_the_runtime() {
     assert_eq!(status, 200);
     assert_eq!(metrics[0]["memTotal"], 1024);
     assert_eq!(metrics[0]["timestampUnix"], 1_795_479_178);
+}
+
+#[tokio::test]
+async fn a_template_that_is_referred_to_says_what_its_sandboxes_may_use() {
+    let lab = Lab::new().await;
+    let resources = json!({"limits": {"cpu": "2", "memory": "512Mi"}});
+    let template = json!({
+        "metadata": {"name": "shared"},
+        "spec": {"template": {"spec": {"containers": [{"name": "sandbox", "image": "demo", "resources": resources}]}}},
+    });
+    let templates: Api<SandboxTemplate> = Api::namespaced(lab.client.clone(), "default");
+    templates.create(&PostParams::default(), &from(template)).await.expect("a template");
+    let set =
+        json!({"metadata": {"name": "pool"}, "spec": {"replicas": 1, "templateRef": {"name": "shared"}}});
+    let sets: Api<SandboxSet> = Api::namespaced(lab.client.clone(), "default");
+    let set = sets.create(&PostParams::default(), &from(set)).await.expect("a set");
+    let envd = Envd::start().await;
+    let sandbox = json!({
+        "metadata": {
+            "name": "pool-0",
+            "labels": {"agents.kruise.io/sandbox-pool": "pool", "agents.kruise.io/sandbox-claimed": "false"},
+            "ownerReferences": [set.controller_owner_ref(&()).expect("a reference")],
+        },
+        "spec": {"templateRef": {"name": "shared"}},
+    });
+    lab.sandboxes().create(&PostParams::default(), &from(sandbox)).await.expect("a sandbox");
+    lab.make_ready("pool-0", &envd).await;
+    eventually("the pool is known", || async { lab.available("pool").await == 1 }).await;
+    let created = lab.create(json!({"templateID": "pool"})).await;
+    let (_, template) = lab.get("/templates/pool").await;
+    for shown in [&created, &template["builds"][0]] {
+        assert_eq!((shown["cpuCount"].as_u64(), shown["memoryMB"].as_u64()), (Some(2), Some(512)), "{shown}");
+    }
 }

@@ -1,12 +1,12 @@
 //! Steps on the object store, on mount tables, on faults and on the clock.
 
-use lab::Mount;
+use lab::{Fault, Mount};
 use serde_json::{Value, json};
 
 use super::super::context::{Context, StepError};
 use super::Outcome;
 use crate::buckets::BucketAnswer;
-use crate::model::{OssStep, Step};
+use crate::model::{FaultStep, OssStep, Step};
 
 /// Everything below this path in a sandbox is a storage mount (`storage.md` §5.2).
 const MOUNT_ROOT: &str = "/run/csi/mount-root/";
@@ -20,7 +20,8 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
         let table = context.lab.mounts(&made.namespace, &made.pod).await;
         Outcome::success(storage_mounts(table.map_err(|error| StepError::of(&error))?))
     } else if let Some(fault) = &step.fault {
-        let handle = context.lab.inject(fault.inject.clone()).await.map_err(|error| StepError::of(&error))?;
+        let handle =
+            context.lab.inject(filled(context, fault)?).await.map_err(|error| StepError::of(&error))?;
         if let Some(name) = &fault.name {
             context.remember_fault(name, handle);
         }
@@ -36,6 +37,12 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
         return Ok(None);
     };
     Ok(Some(outcome))
+}
+
+/// The fault with its references replaced: it may be for a sandbox that an earlier step made.
+fn filled(context: &Context<'_>, step: &FaultStep) -> Result<Fault, StepError> {
+    let fault = serde_json::to_value(&step.inject).map_err(|error| StepError::of(&error))?;
+    serde_json::from_value(context.fill_value(&fault)?).map_err(|error| StepError::of(&error))
 }
 
 /// The mounts below mount-root, one item for each link that leads to it.

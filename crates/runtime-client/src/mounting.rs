@@ -1,9 +1,9 @@
-//! The mounts of one claim (`storage.md` §3.4, §3.6): at most three at a time, all of them tried, all errors told in
+//! The mounts of one sandbox (`storage.md` §3.4, §3.6): at most three at a time, all of them tried, all errors told in
 //! the order of the request, and one limit for everything.
 
 use std::time::Duration;
 
-use contract::errors::Code;
+use contract::errors::{Code, Problem};
 use contract::names::{STORAGE_API_PATH, STORAGE_UNMOUNT_API_PATH};
 use contract::publish;
 use contract::resolve::ResolvedMount;
@@ -13,9 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::redaction::Redaction;
-use super::{CallError, Endpoint, RuntimeClient};
-use crate::error::ApiError;
+use crate::redaction::Redaction;
+use crate::{CallError, Endpoint, RuntimeClient};
 
 /// Mounts under way at the same time.
 const PARALLEL: usize = 3;
@@ -61,16 +60,20 @@ struct MountAnswer {
 }
 
 impl RuntimeClient {
-    /// Mounts everything, or fails with what the caller shall read: 504 when every mount that failed ran out of time,
-    /// otherwise 500.
-    pub(crate) async fn mount_all(
+    /// Mounts everything, or fails with what the caller shall read. Mounts that are there already, as asked for, are
+    /// fine.
+    ///
+    /// # Errors
+    /// [`Code::MountTimedOut`] when every mount that failed ran out of time, otherwise [`Code::MountFailed`]; without
+    /// the values of Secrets.
+    pub async fn mount_all(
         &self,
         endpoint: &Endpoint,
-        token: &str,
+        token: Option<&str>,
         mounts: &[ResolvedMount],
         within: Duration,
-    ) -> Result<(), ApiError> {
-        let redaction = Redaction::of(mounts, Some(token));
+    ) -> Result<(), Problem> {
+        let redaction = Redaction::of(mounts, token);
         let deadline = Instant::now() + within;
         let attempts = mounts.iter().enumerate().map(|(index, mount)| {
             let redaction = &redaction;
@@ -94,7 +97,7 @@ impl RuntimeClient {
     async fn mount_with_retries(
         &self,
         endpoint: &Endpoint,
-        token: &str,
+        token: Option<&str>,
         mount: &ResolvedMount,
     ) -> Result<(), Tried> {
         let body = json!({"driver": mount.driver, "publishRequest": publish::to_json(&mount.request)});
@@ -115,8 +118,8 @@ impl RuntimeClient {
         Err(last)
     }
 
-    async fn mount_once(&self, endpoint: &Endpoint, token: &str, body: Vec<u8>) -> Result<(), Tried> {
-        let call = self.call(Method::POST, endpoint, STORAGE_API_PATH, Some(token), body, TRY_LIMIT);
+    async fn mount_once(&self, endpoint: &Endpoint, token: Option<&str>, body: Vec<u8>) -> Result<(), Tried> {
+        let call = self.call(Method::POST, endpoint, STORAGE_API_PATH, token, body, TRY_LIMIT);
         let answer = match call.await {
             Ok(answer) => answer,
             Err(error @ CallError::TimedOut(_)) => {
@@ -147,21 +150,15 @@ impl RuntimeClient {
     }
 
     /// Takes back what a failed claim may have mounted, as far as the runtime can still do it.
-    pub(crate) async fn unmount_all(&self, endpoint: &Endpoint, token: &str, mounts: &[ResolvedMount]) {
+    pub async fn unmount_all(&self, endpoint: &Endpoint, token: Option<&str>, mounts: &[ResolvedMount]) {
         let calls = mounts.iter().map(|mount| {
             let request =
                 json!({"volumeId": mount.request.volume_id, "targetPath": mount.request.target_path});
             let body: Value = json!({"driver": mount.driver, "unpublishRequest": request});
             let body = body.to_string().into_bytes();
             async move {
-                let call = self.call(
-                    Method::POST,
-                    endpoint,
-                    STORAGE_UNMOUNT_API_PATH,
-                    Some(token),
-                    body,
-                    UNDO_LIMIT,
-                );
+                let call =
+                    self.call(Method::POST, endpoint, STORAGE_UNMOUNT_API_PATH, token, body, UNDO_LIMIT);
                 match call.await {
                     Ok(answer) if answer.status.is_success() => {}
                     Ok(answer) => {
@@ -210,20 +207,20 @@ impl MountAnswer {
 }
 
 /// One error for all mounts that failed, in the order of the request.
-fn tell(mut failures: Vec<Failure>) -> ApiError {
+fn tell(mut failures: Vec<Failure>) -> Problem {
     failures.sort_by_key(|failure| failure.index);
     if failures.iter().all(|failure| failure.timed_out) {
         let which: Vec<_> =
             failures.iter().map(|failure| format!("{} ({})", failure.mount_path, failure.driver)).collect();
         let message = format!("storage mount timed out: {}; {REMEDY}", which.join(", "));
-        return ApiError::new(Code::MountTimedOut, message);
+        return Problem::new(Code::MountTimedOut, message);
     }
     let each = failures.iter().map(|failure| {
         let Failure { mount_path, driver, reason, .. } = failure;
         format!("{mount_path}: failed to mount via runtime storage API, driver {driver}: {reason}")
     });
     let each: Vec<_> = each.collect();
-    ApiError::new(Code::MountFailed, format!("failed to perform csi mount: {}", each.join("\n")))
+    Problem::new(Code::MountFailed, format!("failed to perform csi mount: {}", each.join("\n")))
 }
 
 #[cfg(test)]
@@ -238,14 +235,14 @@ mod tests {
     #[test]
     fn failures_are_told_in_the_order_of_the_request() {
         let error = tell(vec![failure(2, true, "late"), failure(0, false, "Invalid Credentials")]);
-        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
-        insta::assert_snapshot!(error.message);
+        assert_eq!(error.http_status(), 500);
+        insta::assert_snapshot!(error.message());
     }
 
     #[test]
     fn only_timeouts_make_a_504_with_the_remedy() {
         let error = tell(vec![failure(1, true, "late"), failure(0, true, "late")]);
-        assert_eq!(error.status, StatusCode::GATEWAY_TIMEOUT);
-        insta::assert_snapshot!(error.message);
+        assert_eq!(error.http_status(), 504);
+        insta::assert_snapshot!(error.message());
     }
 }

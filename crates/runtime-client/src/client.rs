@@ -1,31 +1,22 @@
-//! Calls to the runtime (envd) inside a sandbox: the handshake and the storage API (`storage.md` §3).
+//! Calls to the runtime inside a sandbox: where it listens and one exchange (`storage.md` §3.2).
 //!
 //! The runtime listens in plain text on 49983, or, when the Sandbox says so, on a TLS port with certificates on both
 //! sides. A Sandbox that announces TLS is never talked to in plain text.
-
-pub(crate) mod handshake;
-pub(crate) mod mounting;
-pub(crate) mod redaction;
-mod tls;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use contract::crd::Sandbox;
-use contract::errors::Code;
+use contract::errors::{Code, Problem};
 use contract::names::{ENVD_PORT, annotations};
+use contract::state;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, connect::Connect};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-pub use tls::RuntimeSetupError;
-
-use crate::error::ApiError;
-use crate::options::RuntimeCertificates;
-use crate::sandboxes;
-use tls::TlsConnector;
+use crate::tls::{RuntimeCertificates, RuntimeSetupError, TlsConnector};
 
 /// The longest answer read from a runtime, in bytes (`storage.md` §1.9).
 const LONGEST_ANSWER: usize = 1024 * 1024;
@@ -36,41 +27,51 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where a sandbox's runtime listens.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     /// Scheme and authority, such as `http://10.0.0.7:49983`.
-    base: String,
-    tls: bool,
+    pub(crate) base: String,
+    pub(crate) tls: bool,
 }
 
 /// What a runtime answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body, at most 1 MiB.
+    pub body: Bytes,
 }
 
 /// Why there is no answer. Display never shows the request.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum CallError {
+pub enum CallError {
+    /// The limit of the call passed.
     #[error("the runtime did not answer within {0:?}")]
     TimedOut(Duration),
+    /// No connection.
     #[error("the runtime cannot be reached")]
     Unreachable,
+    /// The connection ended before the answer did.
     #[error("the connection to the runtime broke before the answer was complete")]
     Broken,
+    /// A token or path that can't be sent.
     #[error("the request to the runtime cannot be built")]
     Unbuildable,
 }
 
 /// Talks to runtimes and keeps connections to them warm.
 #[derive(Clone, Debug)]
-pub(crate) struct RuntimeClient {
+pub struct RuntimeClient {
     plain: Client<HttpConnector, Full<Bytes>>,
     tls: Option<Client<TlsConnector, Full<Bytes>>>,
 }
 
 impl RuntimeClient {
-    pub(crate) fn new(certificates: Option<&RuntimeCertificates>) -> Result<Self, RuntimeSetupError> {
+    /// A client; without `certificates` it can't talk to runtimes that serve TLS.
+    ///
+    /// # Errors
+    /// Certificates that can't be used.
+    pub fn new(certificates: Option<&RuntimeCertificates>) -> Result<Self, RuntimeSetupError> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_LIMIT));
@@ -83,13 +84,13 @@ impl RuntimeClient {
     ///
     /// # Errors
     /// A TLS port without certificates here, or an unreadable one: never a reason for plain text. No pod address.
-    pub(crate) fn endpoint(&self, sandbox: &Sandbox) -> Result<Endpoint, ApiError> {
-        let ip = sandboxes::pod_ip(sandbox);
-        if let Some(port) = sandboxes::annotation(sandbox, annotations::RUNTIME_TLS_PORT) {
+    pub fn endpoint(&self, sandbox: &Sandbox) -> Result<Endpoint, Problem> {
+        let ip = state::pod_ip(sandbox);
+        if let Some(port) = annotation(sandbox, annotations::RUNTIME_TLS_PORT) {
             return self.tls_endpoint(ip, port);
         }
-        let explicit = sandboxes::annotation(sandbox, annotations::RUNTIME_URL)
-            .or_else(|| sandboxes::annotation(sandbox, annotations::ENVD_URL))
+        let explicit = annotation(sandbox, annotations::RUNTIME_URL)
+            .or_else(|| annotation(sandbox, annotations::ENVD_URL))
             .filter(|url| !url.is_empty());
         match (explicit, ip) {
             (Some(url), _) if url.starts_with("http://") => {
@@ -97,7 +98,7 @@ impl RuntimeClient {
             }
             (Some(_), _) => {
                 let message = format!("annotation {} is not an http:// address", annotations::RUNTIME_URL);
-                Err(ApiError::new(Code::RuntimeInitFailed, message))
+                Err(Problem::new(Code::RuntimeInitFailed, message))
             }
             (None, Some(ip)) => {
                 Ok(Endpoint { base: format!("http://{}", authority(ip, ENVD_PORT)), tls: false })
@@ -106,9 +107,9 @@ impl RuntimeClient {
         }
     }
 
-    fn tls_endpoint(&self, ip: Option<&str>, port: &str) -> Result<Endpoint, ApiError> {
+    fn tls_endpoint(&self, ip: Option<&str>, port: &str) -> Result<Endpoint, Problem> {
         let refused = |reason: &str| {
-            ApiError::new(
+            Problem::new(
                 Code::RuntimeInitFailed,
                 format!(
                     "the sandbox's runtime serves TLS ({} is {port:?}), {reason}",
@@ -120,7 +121,7 @@ impl RuntimeClient {
         let port: u16 = port.ok_or_else(|| refused("but that is no port"))?;
         if self.tls.is_none() {
             return Err(refused(
-                "but this manager has no client certificates; it will not talk to it in plain text",
+                "but there are no client certificates here; it will not talk to it in plain text",
             ));
         }
         let ip = ip.ok_or_else(no_address)?;
@@ -128,7 +129,10 @@ impl RuntimeClient {
     }
 
     /// One call; `limit` covers all of it.
-    pub(crate) async fn call(
+    ///
+    /// # Errors
+    /// No answer, whatever the reason. An answer of any status is none.
+    pub async fn call(
         &self,
         method: Method,
         endpoint: &Endpoint,
@@ -179,8 +183,12 @@ async fn exchange<C: Connect + Clone + Send + Sync + 'static>(
     Ok(Answer { status, body: body.to_bytes() })
 }
 
-fn no_address() -> ApiError {
-    ApiError::new(Code::SandboxNotReady, "the sandbox's pod has no address")
+fn annotation<'a>(sandbox: &'a Sandbox, key: &str) -> Option<&'a str> {
+    sandbox.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn no_address() -> Problem {
+    Problem::new(Code::SandboxNotReady, "the sandbox's pod has no address")
 }
 
 fn authority(ip: &str, port: u16) -> String {

@@ -1,6 +1,8 @@
-//! Connections to runtimes that serve TLS: dialled by pod address, checked against one fixed server name, with this
-//! manager's own certificate (`storage.md` §3.4).
+//! Connections to runtimes that serve TLS: dialled by pod address, checked against one fixed server name, with our own
+//! certificate (`storage.md` §3.4).
 
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,13 +19,50 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::options::RuntimeCertificates;
+/// PEM texts for mutual TLS with agent-runtime.
+#[derive(Clone)]
+pub struct RuntimeCertificates {
+    /// Certificates of the authority that signs runtimes (`ca.crt`).
+    pub authority: String,
+    /// Our certificate chain (`client.crt`).
+    pub certificate: String,
+    /// Its private key (`client.key`).
+    pub key: String,
+}
+
+impl RuntimeCertificates {
+    /// Reads `ca.crt`, `client.crt` and `client.key` of `folder`.
+    ///
+    /// # Errors
+    /// The file that can't be read.
+    pub fn read(folder: &Path) -> Result<Self, RuntimeSetupError> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read_to_string(&path).map_err(|source| RuntimeSetupError::Read { path, source })
+        };
+        Ok(Self { authority: read("ca.crt")?, certificate: read("client.crt")?, key: read("client.key")? })
+    }
+}
+
+impl fmt::Debug for RuntimeCertificates {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RuntimeCertificates([redacted])")
+    }
+}
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Certificates that can't be used. The texts of keys are not in it.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeSetupError {
+    /// A file can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// One of the PEM texts holds nothing of its kind.
     #[error("{file} holds no usable PEM block")]
     Pem {
@@ -42,8 +81,8 @@ pub(crate) struct TlsConnector {
     tls: tokio_rustls::TlsConnector,
 }
 
-impl std::fmt::Debug for TlsConnector {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for TlsConnector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("TlsConnector")
     }
 }
@@ -145,8 +184,8 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    use super::super::{CallError, Endpoint, RuntimeClient};
     use super::*;
+    use crate::{CallError, Endpoint, RuntimeClient};
 
     const LIMIT: Duration = Duration::from_secs(10);
 

@@ -1,0 +1,336 @@
+//! Whether the runtime has to be initialised again (`kubernetes.md` §5.4, decision D-3), as a pure function.
+//!
+//! ```text
+//! main container    first that was ready       another one                               another one
+//! remembered id     (none) ─► its own          still the first's                         its own
+//! who initialises   the claim                  nobody yet: Ready is held, attempts ───►  done
+//! ```
+//! The id of the main container that was initialised last is kept in the status, so that a restart of the controller
+//! neither misses a container nor does one again for nothing.
+
+use contract::conditions::{self, reasons, types};
+use contract::crd::{Sandbox, SandboxStatus};
+use contract::names::{annotations, events, labels};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::Decision;
+use super::decide::Action;
+use super::ready;
+use crate::announce::Announcement;
+
+/// Why Ready is held.
+const HELD: &str =
+    "the main container was replaced; its runtime is being initialised and its storage mounted again";
+
+/// An attempt to initialise the runtime of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The container's id.
+    pub container: String,
+    /// How far it got.
+    pub progress: Progress,
+}
+
+/// How far an attempt got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// At work.
+    Running,
+    /// Initialised, everything mounted.
+    Succeeded,
+    /// It failed.
+    Failed {
+        /// The error, without secrets.
+        message: String,
+        /// When it may be tried again.
+        retry_at: Timestamp,
+    },
+}
+
+/// Remembers the first main container of a pod that is ready: it is the claim's to initialise.
+pub(super) fn remember_first(pod: &Pod, status: &mut SandboxStatus) {
+    if remembered(status).is_none()
+        && ready::is_ready(pod)
+        && let Some(container) = main_container(pod)
+    {
+        remember(status, container);
+    }
+}
+
+/// Decides what the main container's runtime needs, and says why Ready is held meanwhile.
+pub(super) fn follow(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    attempt: Option<&Attempt>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) -> Option<&'static str> {
+    remember_first(pod, status);
+    let container = main_container(pod)?;
+    if remembered(status).is_none_or(|known| known == container) || is_being_claimed(sandbox) {
+        return None;
+    }
+    if !is_claimed_with_runtime(sandbox) {
+        remember(status, container);
+        return None;
+    }
+    let attempt = attempt.filter(|attempt| attempt.container == container).map(|attempt| &attempt.progress);
+    match attempt {
+        Some(Progress::Succeeded) => {
+            succeed(status, container, now, decision);
+            return None;
+        }
+        Some(Progress::Failed { message, retry_at }) => {
+            fail(status, message, now, decision);
+            if now < *retry_at {
+                decision.wake_at = Some(*retry_at);
+            } else if ready::is_ready(pod) {
+                decision.actions.push(Action::InitialiseRuntime { container: container.to_owned() });
+            }
+        }
+        Some(Progress::Running) => begin(status, now),
+        None => {
+            begin(status, now);
+            if ready::is_ready(pod) {
+                decision.actions.push(Action::InitialiseRuntime { container: container.to_owned() });
+            }
+        }
+    }
+    Some(HELD)
+}
+
+/// The id of the main container, while it runs.
+fn main_container(pod: &Pod) -> Option<&str> {
+    let main = pod.spec.as_ref()?.containers.first()?;
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let status = statuses.iter().find(|status| status.name == main.name)?;
+    status.state.as_ref()?.running.as_ref()?;
+    status.container_id.as_deref().filter(|id| !id.is_empty())
+}
+
+/// A claim initialises the runtime itself; what becomes of the sandbox is open until it is acknowledged.
+fn is_being_claimed(sandbox: &Sandbox) -> bool {
+    sandbox.annotations().contains_key(annotations::CLAIM_UNACKNOWLEDGED_UNTIL)
+}
+
+/// Whether the sandbox has something to bring back, and isn't one that is only kept for its failure.
+fn is_claimed_with_runtime(sandbox: &Sandbox) -> bool {
+    let has = |key: &str| sandbox.annotations().get(key).is_some_and(|value| !value.is_empty());
+    let failed = sandbox.labels().get(labels::RESERVED_FAILED_SANDBOX).is_some_and(|value| value == "true");
+    !failed && (has(annotations::INIT_RUNTIME_REQUEST) || has(annotations::CSI_VOLUME_CONFIG))
+}
+
+fn remembered(status: &SandboxStatus) -> Option<&str> {
+    let notes = status.pod_info.as_ref()?.annotations.as_ref()?;
+    notes.get(annotations::INITIALIZED_CONTAINER).map(String::as_str)
+}
+
+fn remember(status: &mut SandboxStatus, container: &str) {
+    let notes = status.pod_info.get_or_insert_default().annotations.get_or_insert_default();
+    notes.insert(annotations::INITIALIZED_CONTAINER.to_owned(), container.to_owned());
+}
+
+/// Pending, unless an earlier attempt's failure is shown already.
+fn begin(status: &mut SandboxStatus, now: Timestamp) {
+    let shown = conditions::find(&status.conditions, types::RUNTIME_INITIALIZED);
+    if shown.is_none_or(|condition| condition.status == "True") {
+        set(status, false, reasons::PENDING, "", now);
+    }
+}
+
+fn succeed(status: &mut SandboxStatus, container: &str, now: Timestamp, decision: &mut Decision) {
+    set(status, true, reasons::SUCCEEDED, "", now);
+    remember(status, container);
+    decision.events.push(Announcement::normal(
+        events::RUNTIME_INITIALIZED,
+        "The runtime was initialised again and its storage is mounted",
+    ));
+}
+
+fn fail(status: &mut SandboxStatus, message: &str, now: Timestamp, decision: &mut Decision) {
+    if set(status, false, reasons::FAILED, message, now) {
+        decision.events.push(Announcement::warning(events::RUNTIME_INITIALIZE_FAILED, message));
+    }
+}
+
+fn set(status: &mut SandboxStatus, is_true: bool, reason: &str, message: &str, now: Timestamp) -> bool {
+    conditions::set(&mut status.conditions, types::RUNTIME_INITIALIZED, is_true, reason, message, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const INIT: &str = annotations::INIT_RUNTIME_REQUEST;
+    const MOUNTS: &str = annotations::CSI_VOLUME_CONFIG;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).expect("a small number")
+    }
+
+    fn sandbox(notes: &[&str]) -> Sandbox {
+        let notes: std::collections::BTreeMap<_, _> = notes.iter().map(|key| (*key, "x")).collect();
+        from(json!({"metadata": {"name": "one", "annotations": notes}, "spec": {}}))
+    }
+
+    fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).expect("an object of that kind")
+    }
+
+    /// A pod whose main container has that id and state; a sidecar of another id runs before it.
+    fn pod(id: &str, state: &str, ready: &str) -> Pod {
+        from(json!({
+            "metadata": {"name": "one"},
+            "spec": {"containers": [{"name": "main"}, {"name": "second"}]},
+            "status": {
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [
+                    {"name": "second", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                     "containerID": "second", "state": {"running": {}}},
+                    {"name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                     "containerID": id, "state": {state: {}}},
+                ],
+            },
+        }))
+    }
+
+    fn status(remembered: Option<&str>) -> SandboxStatus {
+        let mut status = SandboxStatus::default();
+        if let Some(container) = remembered {
+            remember(&mut status, container);
+        }
+        status
+    }
+
+    struct Outcome {
+        remembered: Option<String>,
+        held: bool,
+        shown: Option<String>,
+        starts: bool,
+        events: Vec<String>,
+        wake_at: Option<Timestamp>,
+    }
+
+    fn follow_in(
+        mut status: SandboxStatus,
+        sandbox: &Sandbox,
+        pod: &Pod,
+        attempt: Option<&Attempt>,
+    ) -> Outcome {
+        let mut decision = Decision::default();
+        let held = follow(sandbox, pod, attempt, now(), &mut status, &mut decision).is_some();
+        let shown = conditions::find(&status.conditions, types::RUNTIME_INITIALIZED);
+        Outcome {
+            remembered: remembered(&status).map(str::to_owned),
+            held,
+            shown: shown.map(|shown| format!("{}/{} {}", shown.status, shown.reason, shown.message)),
+            starts: decision.actions == [Action::InitialiseRuntime { container: "new".to_owned() }],
+            events: decision.events.iter().map(|event| event.reason.clone()).collect(),
+            wake_at: decision.wake_at,
+        }
+    }
+
+    fn attempt(container: &str, progress: Progress) -> Attempt {
+        Attempt { container: container.to_owned(), progress }
+    }
+
+    fn failed(retry_in: i64) -> Progress {
+        let retry_at = now() + jiff::SignedDuration::from_secs(retry_in);
+        Progress::Failed { message: "no such bucket".to_owned(), retry_at }
+    }
+
+    // who is remembered without anything being done
+    #[rstest]
+    #[case::first_boot(None, &[INIT], pod("new", "running", "True"), Some("new"))]
+    #[case::first_boot_not_ready_yet(None, &[INIT], pod("new", "running", "False"), None)]
+    #[case::the_same(Some("new"), &[INIT, MOUNTS], pod("new", "running", "True"), Some("new"))]
+    #[case::between_two_containers(Some("old"), &[INIT], pod("new", "waiting", "False"), Some("old"))]
+    #[case::in_the_pool(Some("old"), &[], pod("new", "running", "False"), Some("new"))]
+    #[case::while_it_is_claimed(Some("old"), &[INIT, annotations::CLAIM_UNACKNOWLEDGED_UNTIL], pod("new", "running", "True"), Some("old"))]
+    fn nothing_to_do(
+        #[case] known: Option<&str>,
+        #[case] notes: &[&str],
+        #[case] pod: Pod,
+        #[case] remembered: Option<&str>,
+    ) {
+        let outcome = follow_in(status(known), &sandbox(notes), &pod, None);
+        assert_eq!(outcome.remembered.as_deref(), remembered);
+        assert!(!outcome.held && !outcome.starts && outcome.shown.is_none() && outcome.events.is_empty());
+    }
+
+    #[test]
+    fn a_sandbox_that_is_kept_for_its_failure_is_not_given_its_mounts_again() {
+        let mut kept = sandbox(&[INIT, MOUNTS]);
+        kept.labels_mut().insert(labels::RESERVED_FAILED_SANDBOX.to_owned(), "true".to_owned());
+        let outcome = follow_in(status(Some("old")), &kept, &pod("new", "running", "True"), None);
+        assert_eq!(
+            (outcome.remembered.as_deref(), outcome.held, outcome.starts),
+            (Some("new"), false, false)
+        );
+    }
+
+    // a container was replaced
+    #[rstest]
+    #[case::ready(&[INIT], "True", None, "False/Pending ", true)]
+    #[case::mounts_alone(&[MOUNTS], "True", None, "False/Pending ", true)]
+    #[case::not_ready_yet(&[INIT], "False", None, "False/Pending ", false)]
+    #[case::at_work(&[INIT], "True", Some(attempt("new", Progress::Running)), "False/Pending ", false)]
+    #[case::another_container_s_attempt(&[INIT], "True", Some(attempt("old", Progress::Succeeded)), "False/Pending ", true)]
+    #[case::failed_and_due(&[INIT], "True", Some(attempt("new", failed(0))), "False/Failed no such bucket", true)]
+    #[case::failed_and_due_but_not_ready(&[INIT], "False", Some(attempt("new", failed(0))), "False/Failed no such bucket", false)]
+    fn a_replaced_container_holds_ready(
+        #[case] notes: &[&str],
+        #[case] ready: &str,
+        #[case] attempt: Option<Attempt>,
+        #[case] shown: &str,
+        #[case] starts: bool,
+    ) {
+        let outcome =
+            follow_in(status(Some("old")), &sandbox(notes), &pod("new", "running", ready), attempt.as_ref());
+        assert_eq!((outcome.held, outcome.remembered.as_deref()), (true, Some("old")));
+        assert_eq!((outcome.shown.as_deref(), outcome.starts), (Some(shown), starts));
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_tried_again_at_its_time() {
+        let (sandbox, pod) = (sandbox(&[INIT]), pod("new", "running", "True"));
+        let attempt = attempt("new", failed(7));
+        let outcome = follow_in(status(Some("old")), &sandbox, &pod, Some(&attempt));
+        assert_eq!(outcome.wake_at, Some(now() + jiff::SignedDuration::from_secs(7)));
+        assert_eq!((outcome.events, outcome.starts), (vec!["RuntimeInitializeFailed".to_owned()], false));
+        let mut told = status(Some("old"));
+        set(&mut told, false, reasons::FAILED, "no such bucket", now());
+        let again = follow_in(told, &sandbox, &pod, Some(&attempt));
+        assert!(again.events.is_empty() && again.held);
+    }
+
+    #[test]
+    fn a_failure_stays_visible_while_a_new_controller_tries_again() {
+        let mut told = status(Some("old"));
+        set(&mut told, false, reasons::FAILED, "no such bucket", now());
+        let outcome = follow_in(told, &sandbox(&[INIT]), &pod("new", "running", "True"), None);
+        assert_eq!(outcome.shown.as_deref(), Some("False/Failed no such bucket"));
+        assert!(outcome.starts);
+    }
+
+    #[test]
+    fn success_is_remembered_and_lets_ready_go() {
+        let attempt = attempt("new", Progress::Succeeded);
+        let outcome = follow_in(
+            status(Some("old")),
+            &sandbox(&[INIT, MOUNTS]),
+            &pod("new", "running", "True"),
+            Some(&attempt),
+        );
+        assert_eq!((outcome.held, outcome.remembered.as_deref()), (false, Some("new")));
+        assert_eq!(outcome.shown.as_deref(), Some("True/Succeeded "));
+        assert_eq!(outcome.events, ["RuntimeInitialized"]);
+    }
+}
