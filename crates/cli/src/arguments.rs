@@ -82,6 +82,9 @@ pub(crate) struct Up {
     /// Make this bucket in the lab's object store; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) bucket: Vec<String>,
+    /// Offer this folder of the lab's NFS server, such as /share; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) export: Vec<String>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

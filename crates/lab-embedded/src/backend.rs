@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use clock::SharedClock;
 use journal::{Journal, source};
 use lab::{
-    Access, Backend, Capability, Fault, FaultHandle, Lab, LabError, Leftover, Mount, ObjectStore,
-    Requirement, UpOptions,
+    Access, Backend, Capability, ExportCall, ExportReply, Fault, FaultHandle, Lab, LabError, Leftover, Mount,
+    NetworkFileSystem, ObjectStore, Requirement, UpOptions,
 };
 use node_sim::enclosure::{self, Enclosure, EnclosureOptions};
 use serde::de::DeserializeOwned;
@@ -55,9 +55,7 @@ impl Backend for Embedded {
     }
 
     fn missing(&self, needed: &[Capability]) -> Vec<Capability> {
-        let lacks = |capability: &&Capability| {
-            matches!(capability, Capability::NetworkFileSystem | Capability::RpcFaults)
-        };
+        let lacks = |capability: &&Capability| matches!(capability, Capability::RpcFaults);
         needed.iter().filter(lacks).copied().collect()
     }
 
@@ -142,6 +140,10 @@ impl Lab for EmbeddedLab {
         self.ask(Request::Heal(fault)).await
     }
 
+    async fn at_exports(&self, call: ExportCall) -> Result<ExportReply, LabError> {
+        self.ask(Request::Exports(call)).await
+    }
+
     async fn leftovers(&self) -> Result<Vec<Leftover>, LabError> {
         self.ask(Request::Leftovers).await
     }
@@ -177,27 +179,28 @@ impl Lab for EmbeddedLab {
 
 /// The listeners that people use from outside, opened before the lab's own network exists.
 struct Sockets {
-    listeners: [TcpListener; 3],
+    listeners: [TcpListener; 4],
     addresses: Addresses,
 }
 
 impl Sockets {
     fn open() -> Result<Self, LabError> {
         let open = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let listeners = [open(), open(), open()]
+        let listeners = [open(), open(), open(), open()]
             .into_iter()
             .collect::<io::Result<Vec<_>>>()
             .map_err(io_error("open a listening socket on 127.0.0.1"))?;
-        let [e2b, kubernetes, object_store] =
-            <[TcpListener; 3]>::try_from(listeners).map_err(|_| ended("sockets"))?;
+        let [e2b, kubernetes, object_store, network_file_system] =
+            <[TcpListener; 4]>::try_from(listeners).map_err(|_| ended("sockets"))?;
         let address =
             |listener: &TcpListener| listener.local_addr().map_err(io_error("read a socket's address"));
         let addresses = Addresses {
             e2b: address(&e2b)?,
             kubernetes: address(&kubernetes)?,
             object_store: address(&object_store)?,
+            network_file_system: address(&network_file_system)?,
         };
-        Ok(Self { listeners: [e2b, kubernetes, object_store], addresses })
+        Ok(Self { listeners: [e2b, kubernetes, object_store, network_file_system], addresses })
     }
 
     /// Starts the lab's first process with the control channel, the listeners and the log as its descriptors, in the
@@ -251,6 +254,10 @@ fn access(up: Up, addresses: Addresses, directory: &Path) -> Result<Access, LabE
             region: up.region,
             access_key_id: up.access_key_id,
             access_key_secret: up.access_key_secret,
+        }),
+        network_file_system: Some(NetworkFileSystem {
+            inside_server: up.network_file_system_inside,
+            outside_address: addresses.network_file_system,
         }),
     })
 }

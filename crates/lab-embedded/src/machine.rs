@@ -20,6 +20,7 @@ pub(crate) fn requirements() -> Vec<Requirement> {
             "a sandbox writes to a throw-away layer",
             "load the kernel module: modprobe overlay",
         ),
+        kernel_nfs(),
         program("python3", "scenarios with a `python` step", "apt-get install python3 python3-venv"),
         program("node", "scenarios with a `node` step", "apt-get install nodejs npm"),
         program("kubectl", "scenarios with a `kubectl` step", "apt-get install kubernetes-client"),
@@ -89,6 +90,25 @@ fn file_system(name: &'static str, purpose: &'static str, remedy: &str) -> Requi
         optional: false,
         found: format!("{name} is {}in /proc/filesystems", if met { "" } else { "not " }),
         remedy: remedy.to_owned(),
+    }
+}
+
+/// Either way NAS volumes are mounted; the user should know by whom.
+fn kernel_nfs() -> Requirement {
+    let met = fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|table| table.lines().any(|line| line.split_whitespace().last() == Some("nfs")));
+    let found = if met {
+        "nfs is in /proc/filesystems: the kernel's client mounts NAS volumes"
+    } else {
+        "nfs is not in /proc/filesystems: our own client mounts NAS volumes, over FUSE"
+    };
+    Requirement {
+        name: "NFS in the kernel",
+        purpose: "NAS volumes are mounted by the kernel's client, as in a cluster",
+        met,
+        optional: true,
+        found: found.to_owned(),
+        remedy: "load the kernel module: modprobe nfs".to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use journal::Entry;
-use lab::{Fault, FaultHandle, LabError};
+use lab::{ExportCall, Fault, FaultHandle, LabError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,6 +27,8 @@ pub(crate) struct Addresses {
     pub(crate) kubernetes: SocketAddr,
     /// The object store.
     pub(crate) object_store: SocketAddr,
+    /// The NFS server.
+    pub(crate) network_file_system: SocketAddr,
 }
 
 /// What the inside tells once it is up. Holds credentials, hence no `Debug`.
@@ -38,6 +40,8 @@ pub(crate) struct Up {
     pub(crate) e2b_key: String,
     /// Endpoint of the object store as a pod reaches it.
     pub(crate) object_store_inside: String,
+    /// The NFS server as a pod reaches it.
+    pub(crate) network_file_system_inside: String,
     /// Region for signatures.
     pub(crate) region: String,
     /// The key that may do everything in the object store.
@@ -62,6 +66,8 @@ pub(crate) enum Request {
     Inject(Fault),
     /// End a fault.
     Heal(FaultHandle),
+    /// Do something at the NFS server, from its own side.
+    Exports(ExportCall),
     /// What is there although no pod claims it.
     Leftovers,
     /// The memory that the lab holds.

@@ -1,6 +1,7 @@
 //! Where the parts of a running lab are reached from outside.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Addresses and credentials of a running lab.
@@ -16,6 +17,8 @@ pub struct Access {
     pub kubeconfig: PathBuf,
     /// The object store, if the backend has one of its own.
     pub object_store: Option<ObjectStore>,
+    /// The NFS server, if the backend has one of its own.
+    pub network_file_system: Option<NetworkFileSystem>,
 }
 
 impl fmt::Debug for Access {
@@ -26,8 +29,20 @@ impl fmt::Debug for Access {
             .field("e2b_domain", &self.e2b_domain)
             .field("kubeconfig", &self.kubeconfig)
             .field("object_store", &self.object_store)
+            .field("network_file_system", &self.network_file_system)
             .finish_non_exhaustive()
     }
+}
+
+/// The NFS server that stands for NAS.
+#[derive(Clone, Debug)]
+pub struct NetworkFileSystem {
+    /// The server as a sandbox's sidecar reaches it, on port 2049; this is what goes into a PersistentVolume's
+    /// `server`.
+    pub inside_server: String,
+    /// Where a client outside the lab reaches it: NFS, MOUNT and the port mapper are all on this port. Faults don't
+    /// strike here.
+    pub outside_address: SocketAddr,
 }
 
 /// The S3-compatible object store that stands for OSS.

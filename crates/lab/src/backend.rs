@@ -9,7 +9,7 @@ use journal::Journal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Fault, FaultHandle, LabError, Mount, Requirement};
+use crate::{Access, ExportCall, ExportReply, Fault, FaultHandle, LabError, Mount, Requirement};
 
 /// Something that a scenario can need and a backend can lack.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
@@ -112,6 +112,14 @@ pub trait Lab: Send + Sync {
     /// # Errors
     /// [`LabError::NotFound`] for a handle that isn't of this lab.
     async fn heal(&self, fault: FaultHandle) -> Result<(), LabError>;
+
+    /// Does something at the NFS server, from its own side: past its protocol and its faults.
+    ///
+    /// # Errors
+    /// [`LabError::Unsupported`] where the backend lacks [`Capability::NetworkFileSystem`].
+    async fn at_exports(&self, _call: ExportCall) -> Result<ExportReply, LabError> {
+        Err(LabError::Unsupported { backend: "this", what: Capability::NetworkFileSystem.to_string() })
+    }
 
     /// What is there although no sandbox claims it: mounts, processes and links of sandboxes that are gone.
     ///

@@ -14,10 +14,12 @@ mod error;
 mod fault;
 mod mounts;
 mod requirement;
+mod storage;
 
-pub use access::{Access, ObjectStore};
+pub use access::{Access, NetworkFileSystem, ObjectStore};
 pub use backend::{Backend, Capability, Lab, Leftover, UpOptions};
 pub use error::LabError;
 pub use fault::{Fault, FaultHandle, KillFault, NasFault, OssFault};
 pub use mounts::Mount;
 pub use requirement::Requirement;
+pub use storage::{ExportAccess, ExportCall, ExportEntry, ExportOptions, ExportReply, Squash};

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use lab::{ExportOptions, Squash};
 use nfs3_types::nfs3::nfsstat3;
 use rustix::fs::{FileType, Mode, OFlags, Statx};
 
@@ -17,42 +18,6 @@ use crate::tree::Tree;
 
 /// The longest name of an entry, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
-
-/// What clients may do with an export; what a NAS calls the rule of a permission group.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Access {
-    /// Read and write.
-    #[default]
-    ReadWrite,
-    /// Read; changes get `NFS3ERR_ROFS`.
-    ReadOnly,
-    /// Nothing: MOUNT gets `MNT3ERR_ACCES`, NFS calls with handles from before get `NFS3ERR_ACCES`.
-    Refused,
-}
-
-/// Whose rights requests have.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Squash {
-    /// Those of the user that the client names.
-    #[default]
-    None,
-    /// The same, but root acts as nobody (65534).
-    Root,
-    /// Everybody acts as nobody.
-    All,
-}
-
-/// How an export is offered.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ExportOptions {
-    /// What clients may do.
-    pub access: Access,
-    /// Whose rights their requests have.
-    pub squash: Squash,
-    /// How many bytes all files may have together, counted by their lengths; what doesn't fit gets `NFS3ERR_NOSPC`.
-    /// Absent means as many as the file system below has.
-    pub capacity_bytes: Option<u64>,
-}
 
 /// Why a folder could not be exported.
 #[derive(Debug, thiserror::Error)]

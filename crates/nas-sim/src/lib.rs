@@ -39,6 +39,7 @@ mod status;
 mod tree;
 
 pub use contents::{ContentsError, Entry, Kind};
-pub use export::{Access, ExportError, ExportOptions, Squash};
+pub use export::ExportError;
 pub use fault::{FaultError, FaultId};
+pub use lab::{ExportAccess as Access, ExportOptions, Squash};
 pub use server::{NasOptions, NasSim};

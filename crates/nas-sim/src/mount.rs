@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use lab::ExportAccess as Access;
 use nfs3_types::mount::{dirpath, export_node, exports, fhandle3, mountbody, mountlist, mountres3_ok, name};
 use nfs3_types::mount::{mountres3, mountstat3};
 use nfs3_types::nfs3::nfsstat3;
@@ -10,7 +11,7 @@ use nfs3_types::xdr_codec::{List, Opaque, Void};
 use serde_json::json;
 
 use crate::account::Account;
-use crate::export::{Access, Export, check_name};
+use crate::export::{Export, check_name};
 use crate::procedures::read;
 use crate::rpc::{self, Refusal};
 use crate::server::State;

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use journal::Journal;
-use lab::NasFault;
+use lab::{ExportOptions, NasFault};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::connection::converse;
-use crate::export::{Export, ExportError, ExportOptions};
+use crate::export::{Export, ExportError};
 use crate::fault::{FaultError, FaultId, Faults};
 use crate::repeated::Repeated;
 use crate::service::Service;

@@ -27,6 +27,16 @@ fn explain_one(planned: &Planned) -> String {
             if keys.is_empty() { "nothing".into() } else { keys.join(", ") }
         );
     }
+    for (export, files) in &scenario.storage.nas {
+        let paths: Vec<_> = files.keys().map(String::as_str).collect();
+        let options = scenario.storage.exports.get(export).map(|options| serde_json::json!(options));
+        let _ = writeln!(
+            text,
+            "  export {export} with {}{}",
+            if paths.is_empty() { "nothing".into() } else { paths.join(", ") },
+            options.map(|options| format!(", {options}")).unwrap_or_default()
+        );
+    }
     for object in &planned.objects {
         let origin =
             object.fixture.as_deref().map_or("in place".to_owned(), |name| format!("fixtures/{name}"));

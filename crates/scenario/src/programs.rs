@@ -76,6 +76,12 @@ pub(crate) fn addresses(access: &Access) -> Vec<(String, String)> {
             ("OSS_ACCESS_KEY_SECRET".to_owned(), store.access_key_secret.clone()),
         ]);
     }
+    if let Some(server) = &access.network_file_system {
+        addresses.extend([
+            ("NAS_SERVER".to_owned(), server.outside_address.ip().to_string()),
+            ("NAS_PORT".to_owned(), server.outside_address.port().to_string()),
+        ]);
+    }
     addresses
 }
 

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-/// Names that are there without a step: the lab's addresses and the object store's.
-pub(crate) const BUILT_IN: &[&str] = &["lab", "oss"];
+/// Names that are there without a step: the lab's addresses, the object store's and the NFS server's.
+pub(crate) const BUILT_IN: &[&str] = &["lab", "oss", "nas"];
 
 #[allow(clippy::expect_used, reason = "a constant expression that the tests compile")]
 static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {

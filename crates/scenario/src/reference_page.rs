@@ -31,10 +31,12 @@ have to hold:\n\n\
 A step without `expect` has to succeed. So does one whose `expect` says nothing of `status`, `code`, `message`, `exitCode` or `error`.\n\n\
 `${name.field}` in any text of a step stands for a part of what the step of that name gave: `${sbx.id}`, `${sbx.pod}`, \
 `${sbx.namespace}` of a sandbox, the outcome's members of `run` and `get`. `${lab.e2bUrl}`, `${lab.e2bDomain}`, `${lab.kubeconfig}`, \
-`${oss.bucket}`, `${oss.endpoint}`, `${oss.insideEndpoint}`, `${oss.region}` and `${oss.accessKeyId}` are always there. A name without a \
+`${oss.bucket}`, `${oss.endpoint}`, `${oss.insideEndpoint}`, `${oss.region}`, `${oss.accessKeyId}`, \
+`${nas.server}`, `${nas.outsideServer}` and `${nas.outsidePort}` are always there. A name without a \
 dot, such as `${HOME}`, is left to the shell.\n\n\
 Programs outside the lab (`python`, `shell`, `kubectl`) get `E2B_API_URL`, `E2B_SANDBOX_URL`, `E2B_DOMAIN`, `E2B_API_KEY`, `KUBECONFIG`, \
-`OSS_ENDPOINT`, `OSS_REGION`, `OSS_BUCKET`, `OSS_ACCESS_KEY_ID`, `OSS_ACCESS_KEY_SECRET`, and of our own environment only `PATH`, `HOME` and \
+`OSS_ENDPOINT`, `OSS_REGION`, `OSS_BUCKET`, `OSS_ACCESS_KEY_ID`, `OSS_ACCESS_KEY_SECRET`, `NAS_SERVER` and \
+`NAS_PORT` (as reached from outside), and of our own environment only `PATH`, `HOME` and \
 the language.\n";
 
 /// The reference of scenario files as Markdown.
@@ -43,7 +45,7 @@ pub fn reference_page() -> String {
     let definitions = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut page = HEAD.to_owned();
     section(&mut page, "Scenario", &schema);
-    for name in ["Metadata", "Storage", "Limits"] {
+    for name in ["Metadata", "Storage", "ExportOptions", "ExportAccess", "Squash", "Limits"] {
         named(&mut page, name, &definitions);
     }
     steps(&mut page, &definitions);
@@ -54,7 +56,7 @@ pub fn reference_page() -> String {
         named(&mut page, name, &definitions);
     }
     page.push_str("\n## Faults\n");
-    for name in ["OssFault", "KillFault"] {
+    for name in ["OssFault", "NasFault", "KillFault"] {
         named(&mut page, name, &definitions);
     }
     page
@@ -128,7 +130,7 @@ fn kind(member: &Value) -> String {
         Some("Expect") => return "see [comparing](#comparing)".to_owned(),
         Some("Step") => return "[step](#steps)".to_owned(),
         Some("Fault") => {
-            return "`oss`: [OssFault](#ossfault), or `kill`: [KillFault](#killfault)".to_owned();
+            return "`oss`: [OssFault](#ossfault), `nas`: [NasFault](#nasfault), or `kill`: [KillFault](#killfault)".to_owned();
         }
         Some(name) => return format!("[{name}](#{})", name.to_lowercase()),
         None => {}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clock::SystemClock;
-use lab::{Access, Lab, UpOptions};
+use lab::{Access, ExportCall, ExportOptions, ExportReply, Lab, UpOptions};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,6 +40,7 @@ async fn stay(arguments: &Up) -> anyhow::Result<Status> {
         _ = terminate.recv() => return Ok(Status::Held),
     };
     make_buckets(lab.as_ref(), &arguments.bucket).await?;
+    make_exports(lab.as_ref(), &arguments.export).await?;
     print(lab.access(), arguments.output.format, folder.path())?;
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -56,6 +57,16 @@ async fn make_buckets(lab: &dyn Lab, buckets: &[String]) -> anyhow::Result<()> {
     };
     for bucket in buckets {
         scenario::create_bucket(store, bucket, SystemClock::shared()).await?;
+    }
+    Ok(())
+}
+
+async fn make_exports(lab: &dyn Lab, exports: &[String]) -> anyhow::Result<()> {
+    for path in exports {
+        let call = ExportCall::Export { path: path.clone(), options: ExportOptions::default() };
+        if let ExportReply::Refused { code, message } = lab.at_exports(call).await? {
+            anyhow::bail!("--export {path}: {code}: {message}");
+        }
     }
     Ok(())
 }
@@ -94,6 +105,13 @@ fn variables(access: &Access) -> Vec<(&'static str, String)> {
             ("OSS_REGION", store.region.clone()),
             ("OSS_ACCESS_KEY_ID", store.access_key_id.clone()),
             ("OSS_ACCESS_KEY_SECRET", store.access_key_secret.clone()),
+        ]);
+    }
+    if let Some(server) = &access.network_file_system {
+        variables.extend([
+            ("NAS_SERVER", server.outside_address.ip().to_string()),
+            ("NAS_PORT", server.outside_address.port().to_string()),
+            ("NAS_SERVER_INSIDE", server.inside_server.clone()),
         ]);
     }
     variables

@@ -7,9 +7,12 @@ use node_sim::NodeError;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::memory;
 use super::parts::Parts;
+use super::{exports, memory};
 use crate::protocol::{Refusal, Request};
+
+/// The handles of the NFS server's faults begin here; the object store's have smaller numbers.
+const NETWORK_FILE_SYSTEM_FAULTS: u64 = 1 << 32;
 
 /// Does what `request` asks.
 pub(crate) async fn answer(parts: &Parts, request: Request) -> Result<Value, Refusal> {
@@ -23,8 +26,17 @@ pub(crate) async fn answer(parts: &Parts, request: Request) -> Result<Value, Ref
             value(())
         }
         Request::Inject(fault) => inject(parts, fault).await,
+        Request::Heal(FaultHandle(id)) if id >= NETWORK_FILE_SYSTEM_FAULTS => {
+            let id = nas_sim::FaultId(id - NETWORK_FILE_SYSTEM_FAULTS);
+            value(parts.network_file_system.heal(id).map_err(refusal("NFS server"))?)
+        }
         Request::Heal(FaultHandle(id)) => {
             value(parts.object_store.heal(oss_sim::FaultId(id)).map_err(refusal("object store"))?)
+        }
+        Request::Exports(call) => {
+            let server = parts.network_file_system.clone();
+            let done = tokio::task::spawn_blocking(move || exports::answer(&server, &call)).await;
+            value(done.map_err(refusal("NFS server"))?)
         }
         Request::Leftovers => value(parts.node.leftovers().await.map_err(refusal("node"))?),
         Request::Memory => {
@@ -42,10 +54,10 @@ async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
             let id = parts.object_store.inject(fault).map_err(refusal("object store"))?;
             value(FaultHandle(id.0))
         }
-        Fault::Nas(_) => Err(Refusal::Failed {
-            part: "NFS server".to_owned(),
-            reason: "it is not part of the lab yet".to_owned(),
-        }),
+        Fault::Nas(fault) => {
+            let id = parts.network_file_system.inject(fault).map_err(refusal("NFS server"))?;
+            value(FaultHandle(NETWORK_FILE_SYSTEM_FAULTS + id.0))
+        }
         Fault::Kill(kill) => {
             let killed = parts.node.kill(&kill.namespace, &kill.pod, &kill.container).await;
             killed.map_err(not_found_or_failed)?;

@@ -2,6 +2,7 @@
 
 mod calls;
 mod credentials;
+mod exports;
 mod logs;
 mod memory;
 mod parts;
@@ -40,8 +41,9 @@ pub fn main(_arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn live(descriptors: Vec<OwnedFd>) -> io::Result<()> {
-    let [control, e2b, kubernetes, object_store, log] = <[OwnedFd; 5]>::try_from(descriptors)
-        .map_err(|got| io::Error::other(format!("expected 5 descriptors, got {}", got.len())))?;
+    let [control, e2b, kubernetes, object_store, network_file_system, log] =
+        <[OwnedFd; 6]>::try_from(descriptors)
+            .map_err(|got| io::Error::other(format!("expected 6 descriptors, got {}", got.len())))?;
     log_to(&log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -49,6 +51,7 @@ fn live(descriptors: Vec<OwnedFd>) -> io::Result<()> {
             e2b: listener(e2b)?,
             kubernetes: listener(kubernetes)?,
             object_store: listener(object_store)?,
+            network_file_system: listener(network_file_system)?,
         };
         serve(UnixStream::from(control), listeners).await
     });
@@ -71,6 +74,7 @@ struct Listeners {
     e2b: tokio::net::TcpListener,
     kubernetes: tokio::net::TcpListener,
     object_store: tokio::net::TcpListener,
+    network_file_system: tokio::net::TcpListener,
 }
 
 async fn serve(control: UnixStream, listeners: Listeners) -> io::Result<()> {

@@ -17,6 +17,7 @@ use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use kube_sim::KubeSim;
 use manager::{Manager, ManagerOptions};
+use nas_sim::{NasOptions, NasSim};
 use node_sim::{Node, NodeOptions};
 use oss_sim::{OssOptions, OssSim};
 use serde_json::json;
@@ -30,6 +31,12 @@ use crate::protocol::{Hello, Report, Up};
 /// Port of the object store on the lab's bridge.
 const OBJECT_STORE_PORT: u16 = 9000;
 
+/// Port on which the NFS server answers everything, on the lab's bridge, as Alibaba Cloud NAS does.
+const NETWORK_FILE_SYSTEM_PORT: u16 = 2049;
+
+/// Port of the port mapper, for clients that ask it.
+const PORT_MAPPER_PORT: u16 = 111;
+
 /// Where the lab's own files are: in memory, in its own mount namespace.
 const STATE: &str = "/run/mountlab";
 
@@ -41,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) node: Node,
     /// The object store.
     pub(crate) object_store: OssSim,
+    /// The NFS server.
+    pub(crate) network_file_system: NasSim,
     /// Where the lab's files are.
     pub(crate) state: PathBuf,
     /// The manager's background work ends when this is dropped.
@@ -124,6 +133,10 @@ impl Parts {
         object_store.serve(inside);
         phases.passed("object store");
 
+        let network_file_system =
+            start_network_file_system(&node, &journal, &state, listeners.network_file_system).await?;
+        phases.passed("NFS server");
+
         start_controller(&api, &shared, &journal, reports.clone());
         let manager = start_manager(&api, &shared, &journal, &credentials, listeners.e2b, reports)?;
         phases.passed("controller and manager");
@@ -134,11 +147,12 @@ impl Parts {
             kubeconfig,
             e2b_key: credentials.e2b_key,
             object_store_inside,
+            network_file_system_inside: node.gateway().to_string(),
             region: REGION.to_owned(),
             access_key_id: credentials.access_key_id,
             access_key_secret: credentials.access_key_secret,
         };
-        Ok((Self { clock, node, object_store, state, _manager: manager }, up))
+        Ok((Self { clock, node, object_store, network_file_system, state, _manager: manager }, up))
     }
 }
 
@@ -146,7 +160,7 @@ impl Parts {
 fn make_state(state: &Path) -> std::io::Result<PathBuf> {
     let flags = rustix::mount::MountFlags::NODEV | rustix::mount::MountFlags::NOSUID;
     rustix::mount::mount("mountlab", "/run", "tmpfs", flags, Some(c"mode=0755"))?;
-    for folder in ["node", "object-store"] {
+    for folder in ["node", "object-store", "network-file-system"] {
         fs::create_dir_all(state.join(folder))?;
     }
     Ok(state.to_path_buf())
@@ -209,6 +223,22 @@ fn callers() -> Vec<(String, BTreeMap<String, String>)> {
         (SYSTEM_NAMESPACE.to_owned(), BTreeMap::from(labels))
     })
     .into()
+}
+
+/// An NFS server without exports, on the bridge for pods and on the outside's listener.
+async fn start_network_file_system(
+    node: &Node,
+    journal: &Journal,
+    state: &Path,
+    outside: TcpListener,
+) -> Result<NasSim, Failed> {
+    let directory = state.join("network-file-system");
+    let server = NasSim::new(NasOptions { journal: Some(journal.clone()), directory });
+    for port in [NETWORK_FILE_SYSTEM_PORT, PORT_MAPPER_PORT] {
+        server.serve(TcpListener::bind((node.gateway(), port)).await.map_err(failed("NFS server"))?);
+    }
+    server.serve_without_faults(outside);
+    Ok(server)
 }
 
 /// The controller runs until the lab ends; if it ends before, the outside hears of it.

@@ -1,5 +1,6 @@
 //! Procedures that only look.
 
+use lab::ExportAccess as Access;
 use nfs3_types::nfs3::{
     ACCESS3_DELETE, ACCESS3_EXECUTE, ACCESS3_EXTEND, ACCESS3_LOOKUP, ACCESS3_MODIFY, ACCESS3_READ,
     ACCESS3args, ACCESS3res, ACCESS3resfail, ACCESS3resok, FSF3_CANSETTIME, FSF3_HOMOGENEOUS, FSF3_LINK,
@@ -14,7 +15,7 @@ use rustix::fs::FileType;
 use super::{Request, post};
 use crate::attributes::convert;
 use crate::credentials::{Credentials, Wish};
-use crate::export::{Access, LONGEST_NAME, Object, check_name};
+use crate::export::{LONGEST_NAME, Object, check_name};
 use crate::status::{self, Result};
 
 /// The most that one READ or WRITE moves.

@@ -11,13 +11,14 @@ use std::cell::RefCell;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use lab::ExportAccess as Access;
 use nfs3_types::nfs3::{NFS_PROGRAM, Nfs3Result, nfs_fh3, nfsstat3, wcc_data};
 use nfs3_types::xdr_codec::{Pack, Unpack, Void};
 use rustix::fs::Statx;
 
 use crate::attributes::{self, birth};
 use crate::credentials::{Credentials, Wish};
-use crate::export::{Access, Export, Object};
+use crate::export::{Export, Object};
 use crate::handle::Handle;
 use crate::rpc::{self, Refusal};
 use crate::server::State;

@@ -8,7 +8,7 @@ use clock::SharedClock;
 use e2b_client::{Client, SandboxInfo, Settings};
 use journal::Journal;
 use journal::secrecy::Concealer;
-use lab::{FaultHandle, Lab, ObjectStore};
+use lab::{Access, FaultHandle, Lab, ObjectStore};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -112,7 +112,7 @@ impl<'a> Context<'a> {
         let mut settings = Settings::new(&access.e2b_url, &access.e2b_key);
         settings.request_limit = planned.scenario.limits.step.0;
         let client = Client::new(settings).map_err(|error| StepError::of(&error))?;
-        let placeholders = placeholders(planned, access.object_store.as_ref());
+        let placeholders = placeholders(planned, access);
         let mut concealer = Concealer::default();
         let secrets = [
             placeholders.get("YOUR_ACCESS_KEY_SECRET"),
@@ -257,6 +257,13 @@ impl<'a> Context<'a> {
                     "accessKeyId": store.access_key_id,
                 })
             }),
+            "nas" => access.network_file_system.as_ref().map(|server| {
+                json!({
+                    "server": server.inside_server,
+                    "outsideServer": server.outside_address.ip().to_string(),
+                    "outsidePort": server.outside_address.port(),
+                })
+            }),
             name => self.lock().outcomes.get(name).cloned(),
         }
     }
@@ -267,9 +274,12 @@ impl<'a> Context<'a> {
 }
 
 /// The lab's own values, and over them the scenario's.
-fn placeholders(planned: &Planned, store: Option<&ObjectStore>) -> BTreeMap<String, String> {
+fn placeholders(planned: &Planned, access: &Access) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
-    if let Some(store) = store {
+    if let Some(server) = &access.network_file_system {
+        values.insert("NAS_SERVER".to_owned(), server.inside_server.clone());
+    }
+    if let Some(store) = &access.object_store {
         values.insert("YOUR_ACCESS_KEY_ID".to_owned(), store.access_key_id.clone());
         values.insert("YOUR_ACCESS_KEY_SECRET".to_owned(), store.access_key_secret.clone());
         values.insert("OSS_ENDPOINT".to_owned(), store.inside_endpoint.clone());

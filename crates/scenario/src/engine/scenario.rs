@@ -109,6 +109,7 @@ impl Run<'_> {
         self.phase(name, "setup");
         let setup = async {
             setup::seed_buckets(context).await?;
+            setup::seed_exports(context).await?;
             setup::apply_objects(context).await
         };
         if let Err(error) = record_part(&mut record.result, "setup", setup).await {
@@ -232,6 +233,9 @@ fn needed(scenario: &Scenario) -> Vec<Capability> {
     let uses = |wanted: fn(&crate::model::Step) -> bool| scenario.steps.iter().any(wanted);
     if !scenario.storage.oss.is_empty() || uses(|step| step.oss.is_some()) {
         needed.push(Capability::ObjectStore);
+    }
+    if !scenario.storage.nas.is_empty() || uses(|step| step.nas.is_some()) {
+        needed.push(Capability::NetworkFileSystem);
     }
     if uses(|step| step.mounts.is_some()) {
         needed.push(Capability::MountTable);

@@ -1,11 +1,13 @@
-//! Before the first step: buckets filled, objects applied, pools ready.
+//! Before the first step: buckets and exports filled, objects applied, pools ready.
 
 use std::time::Duration;
 
 use journal::source;
+use lab::ExportCall;
 use serde_json::Value;
 
 use super::context::{Context, StepError};
+use super::steps::exports;
 use crate::matching::preview;
 use crate::read::fill;
 
@@ -22,6 +24,29 @@ pub(super) async fn seed_buckets(context: &Context<'_>) -> Result<(), StepError>
         for (key, content) in objects {
             let put = buckets.put(bucket, key, content.clone().into_bytes()).await;
             accept(&format!("put {bucket}/{key}"), put.map_err(|error| StepError::of(&error))?.error)?;
+        }
+    }
+    Ok(())
+}
+
+/// Offers the scenario's exports and puts their files in.
+pub(super) async fn seed_exports(context: &Context<'_>) -> Result<(), StepError> {
+    let storage = &context.planned.scenario.storage;
+    let tell = async |doing: String, call: ExportCall| {
+        let reply = context.lab.at_exports(call).await.map_err(|error| StepError::of(&error))?;
+        exports::accept(&doing, reply).map(drop)
+    };
+    for (export, files) in &storage.nas {
+        let options = storage.exports.get(export).copied().unwrap_or_default();
+        tell(format!("export {export}"), ExportCall::Export { path: export.clone(), options }).await?;
+        for (file, content) in files {
+            let path = format!("{}/{file}", export.trim_end_matches('/'));
+            let call = if path.ends_with('/') {
+                ExportCall::MakeDirectory { path: path.clone() }
+            } else {
+                ExportCall::Put { path: path.clone(), content: content.clone() }
+            };
+            tell(format!("put {path}"), call).await?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod expectation;
 mod period;
 mod step;
+mod storage;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use step::{
     InfoStep, KillStep, KubectlStep, ListStep, MountsStep, ObjectReference, OssStep, PatchStep, PythonStep,
     ReadStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep, WriteStep,
 };
+pub use storage::{NasStep, Storage};
 
 /// The only format there is so far.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -51,7 +53,7 @@ pub struct Scenario {
     #[serde(default)]
     pub objects: Vec<Value>,
     /// Values for the placeholders in fixtures and objects, in place of the lab's own:
-    /// `YOUR_ACCESS_KEY_ID`, `YOUR_ACCESS_KEY_SECRET`, `OSS_BUCKET` and `OSS_ENDPOINT`.
+    /// `YOUR_ACCESS_KEY_ID`, `YOUR_ACCESS_KEY_SECRET`, `OSS_BUCKET`, `OSS_ENDPOINT` and `NAS_SERVER`.
     #[serde(default)]
     pub placeholders: BTreeMap<String, String>,
     /// What the storage holds before the first step.
@@ -95,15 +97,6 @@ pub struct Metadata {
     /// What it shows, in a sentence or two.
     #[serde(default)]
     pub description: Option<String>,
-}
-
-/// What the storage servers hold.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Storage {
-    /// Buckets, and in each the objects by key. The first bucket is the placeholder `OSS_BUCKET`.
-    #[serde(default)]
-    pub oss: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// Named limits. Every message about one that passed says its name.

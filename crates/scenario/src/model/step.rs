@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::expectation::default_namespace;
-use super::{Eventually, Expect, Holds, Period};
+use super::{Eventually, Expect, Holds, NasStep, Period};
 
 macro_rules! steps {
     ($( $(#[$doc:meta])* $field:ident $key:literal : $type:ty, )*) => {
@@ -84,6 +84,10 @@ steps! {
     /// Uses the object store from outside with an S3 client. Outcome: `status`, `content`, `keys`; of a refusal
     /// `status`, `code`, `message`.
     oss "oss": OssStep,
+    /// Looks at or changes an export of the NFS server, from the server's side. Outcome: `content` of `get`, `entry` of
+    /// `look`, `paths` and `entries` (with `path`, `kind`, `size`, `mode`, `uid`, `gid`, `target`) of `list`; of a
+    /// refusal `code` (such as `ENOENT`) and `message`.
+    nas "nas": NasStep,
     /// Runs Python with the official SDK, outside the lab. Outcome: `exitCode`, `stdout`, `stderr`.
     python "python": PythonStep,
     /// Runs a command outside the lab. Outcome: `exitCode`, `stdout`, `stderr`.
@@ -380,7 +384,7 @@ pub struct PythonStep {
     /// Which SDK; absent means the current one.
     #[serde(default)]
     pub sdk: SdkGeneration,
-    /// Environment on top of `E2B_*` and `OSS_*`.
+    /// Environment on top of `E2B_*`, `OSS_*` and `NAS_*`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// The program is killed after this time; absent means the limit `step`.
@@ -392,7 +396,7 @@ pub struct PythonStep {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShellStep {
-    /// A line for `sh -c`, with `E2B_*`, `OSS_*` and `KUBECONFIG` in its environment.
+    /// A line for `sh -c`, with `E2B_*`, `OSS_*`, `NAS_*` and `KUBECONFIG` in its environment.
     pub command: String,
     /// The command is killed after this time; absent means the limit `step`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

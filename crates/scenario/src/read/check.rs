@@ -49,6 +49,7 @@ pub(super) fn scenario(
     steps(scenario, root, &mut sink);
     expectations::journal(scenario, &mut sink);
     placeholders(scenario, objects, &mut sink);
+    exports(scenario, &mut sink);
     unused_fixtures(scenario, objects, &mut sink);
     if !has_expectation(scenario) {
         sink.add(
@@ -243,6 +244,31 @@ fn arguments(step: &Step, path: &[Segment], root: &Path, sink: &mut Sink<'_>) {
             &[("get, list or delete", oss.put.is_none()), ("put with content", oss.content.is_some())],
         );
     }
+    if let Some(nas) = &step.nas {
+        one_of(
+            "nas",
+            &[
+                ("get", nas.get.is_some()),
+                ("look", nas.look.is_some()),
+                ("list", nas.list.is_some()),
+                ("put", nas.put.is_some()),
+                ("directory", nas.directory.is_some()),
+                ("symlink", nas.symlink.is_some()),
+                ("delete", nas.delete.is_some()),
+                ("export", nas.export.is_some()),
+            ],
+        );
+        let goes_with = [
+            ("put", "content", nas.put.is_some(), nas.content.is_some()),
+            ("symlink", "to", nas.symlink.is_some(), nas.to.is_some()),
+            ("export", "options", nas.export.is_some(), nas.options.is_some()),
+        ];
+        for (what, with, _, _) in goes_with.into_iter().filter(|(.., there, given)| there != given) {
+            let mut place = path.to_vec();
+            place.push("nas".into());
+            sink.add(&place, format!("`{what}` and `{with}` go together"), "remove or add one");
+        }
+    }
     let apply =
         step.apply.as_ref().and_then(|apply| apply.fixture.as_ref()).map(|file| (file, "apply", "fixture"));
     let python =
@@ -269,6 +295,14 @@ fn placeholders(scenario: &Scenario, objects: &[FixtureObject], sink: &mut Sink<
             sink.add_at(place, format!("unknown placeholder `{name}`"), help);
         }
     }
+    let needs_export = objects.iter().any(|object| object.object.to_string().contains("<NAS_SERVER>"));
+    if needs_export && scenario.storage.nas.is_empty() && !scenario.placeholders.contains_key("NAS_SERVER") {
+        sink.add(
+            &["fixtures".into()],
+            "a fixture has the placeholder <NAS_SERVER>, but the scenario has no export",
+            "add one under `storage.nas`, or give `placeholders.NAS_SERVER`",
+        );
+    }
     let needs_bucket = objects.iter().any(|object| object.object.to_string().contains("<OSS_BUCKET>"));
     if needs_bucket && scenario.storage.oss.is_empty() && !scenario.placeholders.contains_key("OSS_BUCKET") {
         sink.add(
@@ -276,6 +310,35 @@ fn placeholders(scenario: &Scenario, objects: &[FixtureObject], sink: &mut Sink<
             "a fixture has the placeholder <OSS_BUCKET>, but the scenario has no bucket",
             "add one under `storage.oss`, or give `placeholders.OSS_BUCKET`",
         );
+    }
+}
+
+/// Exports are absolute paths, files of theirs are below, and options are for exports that are there.
+fn exports(scenario: &Scenario, sink: &mut Sink<'_>) {
+    let storage = &scenario.storage;
+    let at = |member: &str| [Segment::from("storage"), member.into()];
+    for (export, files) in &storage.nas {
+        let is_path = export.starts_with('/') && (export == "/" || !export.ends_with('/'));
+        if !is_path {
+            let place = sink.node.locate_key(&at("nas"), export);
+            sink.add_at(
+                place,
+                format!("`{export}` can't be an export"),
+                "an export is a path such as `/share`",
+            );
+        }
+        for file in files.keys().filter(|file| file.starts_with('/')) {
+            let mut path = at("nas").to_vec();
+            path.push(export.as_str().into());
+            let place = sink.node.locate_key(&path, file);
+            let help = "a file is named by its path below the export, such as `data/hello.txt`";
+            sink.add_at(place, format!("`{file}` is not below the export"), help);
+        }
+    }
+    for export in storage.exports.keys().filter(|export| !storage.nas.contains_key(*export)) {
+        let place = sink.node.locate_key(&at("exports"), export);
+        let help = suggestion(export, storage.nas.keys().map(String::as_str));
+        sink.add_at(place, format!("`{export}` is no export under `storage.nas`"), help);
     }
 }
 

@@ -9,8 +9,20 @@ use super::outcomes::{self, Member};
 use crate::matching::{MATCHERS, check_matchers, is_matcher};
 use crate::model::{Pattern, Scenario, Step};
 
-const SOURCES: &[&str] =
-    &["scenario", "kubernetes", "e2b", "csi", "mounts", "process", "network", "oss", "fault", "lab", "agent"];
+const SOURCES: &[&str] = &[
+    "scenario",
+    "kubernetes",
+    "e2b",
+    "csi",
+    "mounts",
+    "process",
+    "network",
+    "oss",
+    "nas",
+    "fault",
+    "lab",
+    "agent",
+];
 
 /// The expectation of one step.
 pub(super) fn of_step(step: &Step, action: &str, path: &[Segment], sink: &mut Sink<'_>) {

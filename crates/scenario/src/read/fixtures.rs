@@ -10,9 +10,10 @@ use super::problem::{Problem, Source};
 use super::yaml;
 use crate::model::Scenario;
 
-/// The placeholders of the product document, without their angle brackets.
+/// The placeholders of the product document, without their angle brackets, and `NAS_SERVER` for the address that it
+/// says to replace.
 pub(crate) const PLACEHOLDERS: &[&str] =
-    &["YOUR_ACCESS_KEY_ID", "YOUR_ACCESS_KEY_SECRET", "OSS_BUCKET", "OSS_ENDPOINT"];
+    &["YOUR_ACCESS_KEY_ID", "YOUR_ACCESS_KEY_SECRET", "OSS_BUCKET", "OSS_ENDPOINT", "NAS_SERVER"];
 
 /// An object as it stands in a file.
 #[derive(Clone, Debug, PartialEq)]

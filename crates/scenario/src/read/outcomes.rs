@@ -27,6 +27,16 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
         "patch" => &[("object", Tree)],
         "get" => &[("object", Tree), ("value", Tree)],
         "oss" => &[("content", Plain), ("keys", Tree)],
+        "nas" => {
+            return vec![
+                ("content", Plain),
+                ("paths", Tree),
+                ("entries", Tree),
+                ("entry", Tree),
+                ("code", Plain),
+                ("message", Plain),
+            ];
+        }
         "python" | "shell" | "kubectl" => return PROCESS.to_vec(),
         "mounts" | "eventually" | "holds" => return Vec::new(),
         "fault" | "heal" | "advance" => return vec![("status", Plain)],
@@ -39,6 +49,16 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
 pub(crate) fn only_looks(action: &str) -> bool {
     matches!(
         action,
-        "info" | "sandboxes" | "read" | "list" | "mounts" | "get" | "run" | "shell" | "kubectl" | "oss"
+        "info"
+            | "sandboxes"
+            | "read"
+            | "list"
+            | "mounts"
+            | "get"
+            | "run"
+            | "shell"
+            | "kubectl"
+            | "oss"
+            | "nas"
     )
 }

@@ -112,6 +112,7 @@ impl Backend for Double {
                 access_key_id: "id".into(),
                 access_key_secret: SECRET.into(),
             }),
+            network_file_system: None,
         };
         let script = self.script.clone();
         Ok(Box::new(DoubleLab { access, journal, script, inventories: Mutex::new(0) }))

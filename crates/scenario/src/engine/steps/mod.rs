@@ -1,6 +1,7 @@
 //! Carrying out one step and comparing its outcome with what was expected.
 
 mod control;
+pub(super) mod exports;
 mod files;
 mod outside;
 mod platform;
@@ -212,16 +213,19 @@ pub(crate) fn title(step: &Step) -> String {
     let text = serde_json::to_value(step).unwrap_or_default();
     let action = step.actions().first().copied().unwrap_or("nothing");
     let argument = text.get(action).cloned().unwrap_or_default();
-    let told =
-        ["template", "sandbox", "in", "command", "path", "fixture", "script", "put", "get", "list", "delete"];
+    let told: &[&str] = if action == "nas" {
+        &["get", "look", "list", "put", "directory", "symlink", "delete", "export"]
+    } else {
+        &["template", "sandbox", "in", "command", "path", "fixture", "script", "put", "get", "list", "delete"]
+    };
     let mut words = vec![action.to_owned()];
     if let Some(text) = argument.as_str() {
         words.push(text.to_owned());
     }
     for key in told {
-        let Some(text) = argument.get(key).and_then(Value::as_str) else { continue };
-        if action == "oss" {
-            words.push(key.to_owned());
+        let Some(text) = argument.get(*key).and_then(Value::as_str) else { continue };
+        if action == "oss" || action == "nas" {
+            words.push((*key).to_owned());
         }
         words.push(one_line(text));
     }

@@ -4,7 +4,7 @@ use lab::{Fault, Mount};
 use serde_json::{Value, json};
 
 use super::super::context::{Context, StepError};
-use super::Outcome;
+use super::{Outcome, exports};
 use crate::buckets::BucketAnswer;
 use crate::model::{FaultStep, OssStep, Step};
 
@@ -15,6 +15,8 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
     let done = || Outcome::success(json!({ "status": 200 }));
     let outcome = if let Some(oss) = &step.oss {
         object_store(context, oss).await?
+    } else if let Some(nas) = &step.nas {
+        exports::act(context, nas).await?
     } else if let Some(mounts) = &step.mounts {
         let made = context.sandbox(&mounts.sandbox)?;
         let table = context.lab.mounts(&made.namespace, &made.pod).await;
