@@ -11,12 +11,15 @@ use clock::SystemClock;
 use contract::names::drivers;
 
 use crate::driver::Driver;
+use crate::nas::{MounterKind, NasDriver, NasDriverOptions};
 use crate::oss::{ConnectLimits, FuseOption, OssDriver, OssDriverOptions};
 use crate::s3::Limits;
 use crate::{identities, serve, wait};
 
 /// Worker threads: enough that a slow disk doesn't stop the rest.
 const WORKERS: usize = 2;
+/// The drivers that are served unless told otherwise.
+const KNOWN_DRIVERS: [&str; 2] = [drivers::OSS, drivers::NAS];
 
 /// CSI node agent: mounts storage for a sandbox.
 #[derive(Debug, Parser)]
@@ -40,7 +43,7 @@ struct Sockets {
     #[arg(long, value_name = "DIR", default_value = "/var/run/csi/sockets")]
     socket_dir: PathBuf,
     /// Driver to serve, may be repeated.
-    #[arg(long = "driver", value_name = "NAME", default_values_t = [drivers::OSS.to_owned()], value_parser = known_driver)]
+    #[arg(long = "driver", value_name = "NAME", default_values_t = KNOWN_DRIVERS.map(str::to_owned), value_parser = known_driver)]
     drivers: Vec<String>,
 }
 
@@ -60,6 +63,23 @@ struct Serve {
     /// Options of every OSS mount whose volume says nothing else, separated by commas.
     #[arg(long, value_name = "OPTIONS", default_value = "")]
     oss_defaults: String,
+    /// Client that mounts NAS volumes: the kernel's where the machine has one, or the one in this program.
+    #[arg(long, value_enum, default_value_t = NasMounter::Auto)]
+    nas_mounter: NasMounter,
+    /// Port of NAS servers.
+    #[arg(long, value_name = "PORT", default_value_t = 2049, value_parser = clap::value_parser!(u16).range(1..))]
+    nas_port: u16,
+}
+
+/// Which client mounts NAS volumes.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum NasMounter {
+    /// The kernel's if it has one, else our own.
+    Auto,
+    /// The kernel's.
+    Kernel,
+    /// Our own, over FUSE.
+    UserSpace,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,10 +92,10 @@ struct Wait {
 }
 
 fn known_driver(name: &str) -> Result<String, String> {
-    if name == drivers::OSS {
+    if KNOWN_DRIVERS.contains(&name) {
         return Ok(name.to_owned());
     }
-    Err(format!("this agent serves {} only", drivers::OSS))
+    Err(format!("this agent serves {} only", KNOWN_DRIVERS.join(" and ")))
 }
 
 /// Runs the program with `args`, of which the first is its name.
@@ -113,7 +133,7 @@ async fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
     match verb {
         Verb::Serve(options) => {
             log_to_stderr();
-            let drivers = options.sockets.drivers.iter().map(|_| oss_driver(&options)).collect();
+            let drivers = options.sockets.drivers.iter().map(|name| driver(name, &options)).collect();
             serve::serve(&options.sockets.socket_dir, drivers, &options.node_id).await?;
         }
         Verb::Wait(options) => {
@@ -122,6 +142,21 @@ async fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+fn driver(name: &str, options: &Serve) -> Arc<dyn Driver> {
+    if name == drivers::NAS { nas_driver(options) } else { oss_driver(options) }
+}
+
+fn nas_driver(options: &Serve) -> Arc<dyn Driver> {
+    let mounter = match options.nas_mounter {
+        NasMounter::Auto => MounterKind::of_this_machine(),
+        NasMounter::Kernel => MounterKind::Kernel,
+        NasMounter::UserSpace => MounterKind::UserSpace,
+    };
+    tracing::info!(mounter = mounter.name(), "NAS volumes are mounted by this NFS client");
+    let limit = Duration::from_secs(options.mount_limit);
+    Arc::new(NasDriver::new(NasDriverOptions { mounter, port: options.nas_port, limit }))
 }
 
 fn oss_driver(options: &Serve) -> Arc<dyn Driver> {

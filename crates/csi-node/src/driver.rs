@@ -73,8 +73,17 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// When the request can't be this driver's.
     fn prepare(&self, request: &NodePublishVolumeRequest) -> Result<Box<dyn Preparation>, Refusal>;
 
-    /// Whether a mount that is found at the target must prove that it is alive.
-    fn tests_liveness(&self) -> bool;
+    /// What a mount that is found at the target must prove.
+    fn liveness(&self) -> Liveness;
+}
+
+/// What a mount that is found at a target must prove, so as not to be replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Liveness {
+    /// That it answers.
+    Answers,
+    /// That somebody still serves it, even if the server behind it is silent: its users' writes wait there.
+    Served,
 }
 
 /// A request that has been read.
@@ -102,4 +111,15 @@ pub trait Mounted: Debug + Send + Sync {
     /// # Errors
     /// When it can't be unmounted.
     async fn unmount(self: Box<Self>) -> Result<(), Refusal>;
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

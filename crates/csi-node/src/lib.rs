@@ -6,6 +6,7 @@
 //!                        │ driver            the boundary of a storage driver (faults wrap it)
 //!                        ▼
 //!                       oss ──► fs ──► s3    a bucket as a FUSE file system
+//!                       nas ──► fuse         an NFS export: the kernel's client, or one of our own
 //!                        │
 //!                      mounts                the kernel's mount table
 //! ```
@@ -18,10 +19,12 @@ mod checks;
 mod command;
 pub mod driver;
 pub mod fs;
+mod fuse;
 mod identities;
 mod identity;
 mod locks;
 mod mounts;
+pub mod nas;
 mod node;
 pub mod oss;
 pub mod s3;
@@ -29,9 +32,10 @@ mod serve;
 mod wait;
 
 pub use command::main;
-pub use driver::{Driver, Mounted, Preparation, Refusal, VolumeIdentity};
+pub use driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity};
 pub use identity::IdentityService;
 pub use mounts::{KernelMounts, MountTable};
+pub use nas::{NasDriver, NasDriverOptions};
 pub use node::{NodeOptions, NodeService};
 pub use oss::{OssDriver, OssDriverOptions};
 pub use serve::{ServeError, serve, socket_path};

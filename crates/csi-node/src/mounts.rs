@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time::timeout;
 
-use crate::driver::Refusal;
+use crate::driver::{Liveness, Refusal};
 use crate::fs as volume_fs;
 
 /// How long a mount may take to prove that it is alive, and how long an unmount may take.
@@ -38,6 +38,10 @@ pub trait MountTable: Debug + Send + Sync + 'static {
     /// Whether the file system at `target` answers; an error other than "gone" is an answer.
     fn answers(&self, target: &Path) -> bool;
 
+    /// Whether a process still serves the file system at `target`, or the kernel does itself. Not being answered is
+    /// no proof that nobody does.
+    fn is_served(&self, target: &Path) -> bool;
+
     /// Unmounts `target`, by force if need be.
     ///
     /// # Errors
@@ -60,6 +64,10 @@ impl MountTable for KernelMounts {
             nix::sys::statfs::statfs(target),
             Err(Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ESTALE | Errno::EIO)
         )
+    }
+
+    fn is_served(&self, target: &Path) -> bool {
+        !matches!(nix::sys::statfs::statfs(target), Err(Errno::ENOTCONN | Errno::ECONNABORTED))
     }
 
     fn detach(&self, target: &Path) -> io::Result<()> {
@@ -98,7 +106,7 @@ fn unescape(field: &str) -> std::ffi::OsString {
 pub(crate) async fn state(
     table: &Arc<dyn MountTable>,
     target: &Path,
-    test_liveness: bool,
+    liveness: Option<Liveness>,
 ) -> Result<TargetState, Refusal> {
     let mounted = {
         let (table, target) = (Arc::clone(table), target.to_owned());
@@ -108,12 +116,17 @@ pub(crate) async fn state(
     if !mounted.map_err(failed)? {
         return Ok(TargetState::Free);
     }
-    if !test_liveness {
-        return Ok(TargetState::Alive);
-    }
     let (table, target) = (Arc::clone(table), target.to_owned());
-    let answers = bounded("asking the mount", move || table.answers(&target)).await.unwrap_or(false);
-    Ok(if answers { TargetState::Alive } else { TargetState::Dead })
+    let alive = match liveness {
+        None => true,
+        Some(Liveness::Answers) => {
+            bounded("asking the mount", move || table.answers(&target)).await.unwrap_or(false)
+        }
+        Some(Liveness::Served) => {
+            bounded("asking the mount", move || table.is_served(&target)).await.unwrap_or(true)
+        }
+    };
+    Ok(if alive { TargetState::Alive } else { TargetState::Dead })
 }
 
 /// Unmounts `target` within [`KERNEL_LIMIT`].

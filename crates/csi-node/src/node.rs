@@ -119,7 +119,7 @@ impl Shared {
             drop(gone);
         }
         // A dead mount can't be looked at, but a directory is there then.
-        let state = mounts::state(&self.options.mounts, &target, driver.tests_liveness()).await?;
+        let state = mounts::state(&self.options.mounts, &target, Some(driver.liveness())).await?;
         match state {
             TargetState::Free => make_target(&target)?,
             TargetState::Alive => return same_volume(slot.as_ref(), &identity, &target),
@@ -141,7 +141,7 @@ impl Shared {
         if let Some(published) = slot.take() {
             published.mounted.unmount().await?;
         }
-        let state = mounts::state(&self.options.mounts, &target, false).await?;
+        let state = mounts::state(&self.options.mounts, &target, None).await?;
         if state != TargetState::Free {
             mounts::detach(&self.options.mounts, &target).await?;
         }
@@ -285,7 +285,7 @@ impl Node for NodeService {
         &self,
         _request: Request<NodeGetVolumeStatsRequest>,
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
-        Err(Status::unimplemented("a bucket has no usage to tell"))
+        Err(Status::unimplemented("usage is told by the file system itself"))
     }
 
     async fn node_expand_volume(

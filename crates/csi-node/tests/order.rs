@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use csi_api::node_server::Node as _;
 use csi_api::volume_capability::AccessType;
 use csi_api::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability};
-use csi_node::{Driver, MountTable, Mounted, NodeOptions, NodeService, Preparation, Refusal, VolumeIdentity};
+use csi_node::{
+    Driver, Liveness, MountTable, Mounted, NodeOptions, NodeService, Preparation, Refusal, VolumeIdentity,
+};
 use rstest::rstest;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request};
@@ -44,6 +46,10 @@ impl MountTable for Notes {
         !self.dead.lock().expect("unpoisoned").contains(target)
     }
 
+    fn is_served(&self, target: &Path) -> bool {
+        self.answers(target)
+    }
+
     fn detach(&self, target: &Path) -> io::Result<()> {
         self.note("detach");
         self.mounted.lock().expect("unpoisoned").remove(target);
@@ -75,8 +81,8 @@ impl Driver for NotingDriver {
         }))
     }
 
-    fn tests_liveness(&self) -> bool {
-        true
+    fn liveness(&self) -> Liveness {
+        Liveness::Answers
     }
 }
 

@@ -39,5 +39,5 @@ mod volume;
 mod writing;
 
 pub use attributes::Shown;
-pub use mount::{FuseMount, KernelFlags, MountError, MountOptions, Mountable, detach};
+pub use mount::{FuseMount, KernelFlags, MountError, MountOptions, Mountable, Service, detach};
 pub use volume::{Volume, VolumeOptions};

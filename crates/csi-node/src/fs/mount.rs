@@ -26,9 +26,6 @@ const END_LIMIT: Duration = Duration::from_secs(3);
 /// Threads that take requests from the kernel; the work is done elsewhere.
 const THREADS: usize = 2;
 
-/// How far the kernel reads ahead, in KiB; it would begin with 128.
-const READ_AHEAD: u32 = 1024;
-
 /// A mount that could not be made or unmade.
 #[derive(Debug, Error)]
 pub enum MountError {
@@ -80,11 +77,57 @@ pub trait Mountable: fmt::Debug + Send + Sync + 'static {
     /// Its source in the mount table.
     fn source(&self) -> String;
 
-    /// Who answers the kernel's requests, with tasks on `runtime`.
-    fn requests(self: Arc<Self>, runtime: Handle) -> impl Filesystem;
+    /// How far the kernel reads ahead, in KiB; it would begin with 128.
+    const READ_AHEAD: u32;
+
+    /// What runs while it is mounted.
+    type Service: Service;
+
+    /// Begins to answer the requests that come over `device`, with tasks on `runtime`.
+    ///
+    /// # Errors
+    /// When the kernel and the file system don't come to terms.
+    fn serve(self: Arc<Self>, device: OwnedFd, runtime: Handle) -> io::Result<Self::Service>;
 
     /// Saves everything that is written and not on the server yet. Answers how many files could not be saved.
-    fn save_all(&self) -> impl Future<Output = usize> + Send;
+    fn save_all(self: &Arc<Self>) -> impl Future<Output = usize> + Send;
+}
+
+/// The threads that answer the kernel's requests for one mount.
+pub trait Service: fmt::Debug + Send + 'static {
+    /// Whether they have ended, because the mount has.
+    fn has_ended(&self) -> bool;
+
+    /// Waits for their end.
+    ///
+    /// # Errors
+    /// When they didn't end in good order.
+    fn join(self) -> io::Result<()>;
+}
+
+/// `fuser`'s own.
+impl Service for BackgroundSession {
+    fn has_ended(&self) -> bool {
+        self.guard.is_finished()
+    }
+
+    fn join(self) -> io::Result<()> {
+        Self::join(self)
+    }
+}
+
+/// Answers with `fuser`.
+///
+/// # Errors
+/// When the kernel and the file system don't come to terms.
+pub(super) fn serve_with_fuser(
+    requests: impl Filesystem + 'static,
+    device: OwnedFd,
+) -> io::Result<BackgroundSession> {
+    let mut config = Config::default();
+    config.n_threads = Some(THREADS);
+    // Who may use it is decided by the kernel: it knows `allow_other` from the mount.
+    Session::from_fd(requests, device, SessionACL::All, config)?.spawn()
 }
 
 /// How a file system is mounted.
@@ -109,10 +152,10 @@ pub struct KernelFlags {
 
 /// A mounted file system.
 #[derive(Debug)]
-pub struct FuseMount<F> {
+pub struct FuseMount<F: Mountable> {
     target: PathBuf,
     served: Arc<F>,
-    session: Option<BackgroundSession>,
+    session: Option<F::Service>,
 }
 
 impl<F: Mountable> FuseMount<F> {
@@ -136,16 +179,21 @@ impl<F: Mountable> FuseMount<F> {
         mount(Some(served.source().as_str()), target, Some(F::FILE_SYSTEM), flags, Some(data.as_str()))
             .map_err(|source| MountError::Mount { target: target.to_owned(), source })?;
         let served = Arc::new(served);
-        let session = serve(Arc::clone(&served), device).map_err(|source| {
+        let session = Arc::clone(&served).serve(device, Handle::current()).map_err(|source| {
             if let Err(error) = umount2(target, MntFlags::MNT_DETACH) {
                 tracing::warn!(%error, "a mount that could not be served stays");
             }
             MountError::Start { target: target.to_owned(), source }
         })?;
-        if let Err(error) = widen_read_ahead(target) {
+        if let Err(error) = widen_read_ahead(target, F::READ_AHEAD) {
             tracing::debug!(%error, "the kernel's read-ahead stays as it is: large files are read in small pieces");
         }
         Ok(Self { target: target.to_owned(), served, session: Some(session) })
+    }
+
+    /// What is mounted.
+    pub fn served(&self) -> &Arc<F> {
+        &self.served
     }
 
     /// Where it is mounted.
@@ -155,7 +203,7 @@ impl<F: Mountable> FuseMount<F> {
 
     /// Whether it has ended: unmounted by somebody else.
     pub fn has_ended(&self) -> bool {
-        self.session.as_ref().is_none_or(|session| session.guard.is_finished())
+        self.session.as_ref().is_none_or(Service::has_ended)
     }
 
     /// Saves what is written, unmounts, and waits for the end. A mount that is in use, or whose store doesn't
@@ -171,7 +219,7 @@ impl<F: Mountable> FuseMount<F> {
             Err(_) => tracing::error!(limit = ?SAVE_LIMIT, "saving before the unmount takes too long"),
         }
         let target = self.target.clone();
-        if !session.guard.is_finished() {
+        if !session.has_ended() {
             let detached = timeout(END_LIMIT, tokio::task::spawn_blocking(move || detach(&target))).await;
             let hangs = || MountError::Hangs { target: self.target.clone(), limit: END_LIMIT };
             detached.map_err(|_| hangs())?.map_err(|_| hangs())??;
@@ -188,19 +236,11 @@ impl<F: Mountable> FuseMount<F> {
     }
 }
 
-fn serve<F: Mountable>(served: Arc<F>, device: OwnedFd) -> io::Result<BackgroundSession> {
-    let requests = served.requests(Handle::current());
-    let mut config = Config::default();
-    config.n_threads = Some(THREADS);
-    // Who may use it is decided by the kernel: it knows `allow_other` from the mount.
-    Session::from_fd(requests, device, SessionACL::All, config)?.spawn()
-}
-
-/// Has the kernel ask for larger pieces when a file is read from front to back.
-fn widen_read_ahead(target: &Path) -> io::Result<()> {
+/// Has the kernel ask for `kibibytes` ahead when a file is read from front to back.
+fn widen_read_ahead(target: &Path, kibibytes: u32) -> io::Result<()> {
     let device = stat(target)?.st_dev;
     let knob = format!("/sys/class/bdi/{}:{}/read_ahead_kb", major(device), minor(device));
-    std::fs::write(knob, READ_AHEAD.to_string())
+    std::fs::write(knob, kibibytes.to_string())
 }
 
 /// Unmounts `target`: in good order if nobody uses it, else by force, which also ends requests that hang.

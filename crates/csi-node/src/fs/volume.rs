@@ -1,13 +1,15 @@
 //! A mounted volume: what all file operations share.
 
 use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clock::SharedClock;
-use fuser::{Errno, FileAttr, Filesystem};
+use fuser::{BackgroundSession, Errno, FileAttr};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{RwLock, Semaphore};
@@ -18,7 +20,7 @@ use super::attributes::{Kind, Shown, Stat};
 use super::dispatch::Dispatch;
 use super::failure::{Outcome, errno};
 use super::listing::Listing;
-use super::mount::Mountable;
+use super::mount::{Mountable, serve_with_fuser};
 use super::nodes::{Nodes, ROOT};
 use super::opening;
 use super::stream::{Destination, PartRules};
@@ -77,16 +79,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Mountable for Volume {
     const FILE_SYSTEM: &'static str = "fuse.ossfs";
+    const READ_AHEAD: u32 = 1024;
+
+    type Service = BackgroundSession;
 
     fn source(&self) -> String {
         "ossfs".into()
     }
 
-    fn requests(self: Arc<Self>, runtime: Handle) -> impl Filesystem {
-        Dispatch::new(self, runtime)
+    fn serve(self: Arc<Self>, device: OwnedFd, runtime: Handle) -> io::Result<BackgroundSession> {
+        serve_with_fuser(Dispatch::new(self, runtime), device)
     }
 
-    async fn save_all(&self) -> usize {
+    async fn save_all(self: &Arc<Self>) -> usize {
         let files = self.nodes().open_files(ROOT);
         let mut failures = 0;
         for file in files {

@@ -14,7 +14,7 @@ use super::attributes::{AttributeError, Attributes};
 use super::connect::{self, ConnectLimits};
 use super::options::{FuseOption, Settings};
 use super::volume::{Encryption, OssVolume};
-use crate::driver::{Driver, Mounted, Preparation, Refusal, VolumeIdentity};
+use crate::driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity, with_sources};
 use crate::fs::{FuseMount, KernelFlags, MountOptions, Shown, Volume, VolumeOptions};
 use crate::node::is_read_only;
 use crate::s3::{Bucket, BucketOptions, Credentials, Endpoint, Limits};
@@ -77,8 +77,8 @@ impl Driver for OssDriver {
         }))
     }
 
-    fn tests_liveness(&self) -> bool {
-        true
+    fn liveness(&self) -> Liveness {
+        Liveness::Answers
     }
 }
 
@@ -186,17 +186,6 @@ fn encryption_headers(encryption: Option<&Encryption>) -> Result<Vec<(HeaderName
             headers
         }
     })
-}
-
-/// An error with its causes, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[derive(Debug)]
