@@ -169,7 +169,7 @@ async fn set_mode(target: &Path, mode: u32) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "setting attribute mode ended early"),
         Err(_) => {
-            tracing::info!(target = %target.display(), "setting attribute mode goes on in the background")
+            tracing::info!(target = %target.display(), "setting attribute mode goes on in the background");
         }
     }
 }

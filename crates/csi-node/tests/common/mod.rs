@@ -107,6 +107,7 @@ pub struct Agent {
     child: Child,
     pub directory: tempfile::TempDir,
     channel: Channel,
+    folder: &'static str,
 }
 
 impl Drop for Agent {
@@ -122,6 +123,11 @@ impl Agent {
     }
 
     pub async fn start_with(more: &[&str]) -> Self {
+        Self::start_for(DRIVER, "oss", more).await
+    }
+
+    /// Starts one whose calls go to `driver`, with mounts in the folder of that driver.
+    pub async fn start_for(driver: &str, folder: &'static str, more: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let sockets = directory.path().join("sockets");
         let output = std::fs::File::create(directory.path().join("stdout")).expect("a file");
@@ -135,9 +141,9 @@ impl Agent {
             .stderr(errors)
             .spawn()
             .expect("csi-node starts");
-        csi_node::wait(&sockets, &[DRIVER.to_owned()], LIMIT).await.expect("it answers");
-        let channel = connect(&csi_node::socket_path(&sockets, DRIVER)).await;
-        Self { child, directory, channel }
+        csi_node::wait(&sockets, &[driver.to_owned()], LIMIT).await.expect("it answers");
+        let channel = connect(&csi_node::socket_path(&sockets, driver)).await;
+        Self { child, directory, channel, folder }
     }
 
     pub fn node(&self) -> NodeClient<Channel> {
@@ -150,7 +156,7 @@ impl Agent {
 
     /// A place for a mount.
     pub fn target(&self, name: &str) -> PathBuf {
-        self.directory.path().join("mount-root/oss").join(name)
+        self.directory.path().join("mount-root").join(self.folder).join(name)
     }
 
     pub async fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Status> {

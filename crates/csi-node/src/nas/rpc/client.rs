@@ -138,13 +138,11 @@ impl RpcClient {
             return Ok(self.until_answered(xid, frame).await);
         }
         let limit = self.patience.timeout * self.patience.retries.saturating_add(1);
-        match timeout(limit, self.until_answered(xid, frame)).await {
-            Ok(record) => Ok(record),
-            Err(_) => {
-                self.lament("gave up");
-                Err(RpcError::TimedOut)
-            }
+        if let Ok(record) = timeout(limit, self.until_answered(xid, frame)).await {
+            return Ok(record);
         }
+        self.lament("does not answer");
+        Err(RpcError::TimedOut)
     }
 
     async fn until_answered(&self, xid: u32, frame: &Frame) -> Bytes {

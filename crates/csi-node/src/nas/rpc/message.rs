@@ -78,6 +78,7 @@ pub(crate) fn unpack<T: Unpack>(bytes: &mut Bytes) -> Result<T, RpcError> {
     Ok(value)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn garbled(error: nfs3_types::xdr_codec::Error) -> RpcError {
     RpcError::Garbled(error.to_string())
 }
