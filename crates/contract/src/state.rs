@@ -25,7 +25,7 @@ pub enum SandboxState {
 pub fn derive(sandbox: &Sandbox, now: Timestamp) -> SandboxState {
     let status = sandbox.status.as_ref();
     let phase = status.map_or(&SandboxPhase::None, |status| &status.phase);
-    let ready = status.is_some_and(|status| conditions::is_true(&status.conditions, types::READY));
+    let ready = is_ready(sandbox);
     let expired = sandbox.spec.shutdown_time.as_ref().is_some_and(|deadline| deadline.0 < now);
     if sandbox.metadata.deletion_timestamp.is_some() || expired {
         return SandboxState::Dead;
@@ -51,6 +51,11 @@ pub fn derive(sandbox: &Sandbox, now: Timestamp) -> SandboxState {
 pub fn owning_set(sandbox: &Sandbox) -> Option<&OwnerReference> {
     let owners = sandbox.metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == "SandboxSet")
+}
+
+/// Whether condition Ready is True.
+pub fn is_ready(sandbox: &Sandbox) -> bool {
+    sandbox.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, types::READY))
 }
 
 /// The address of the sandbox's pod, as the controller copied it.

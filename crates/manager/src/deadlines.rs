@@ -39,12 +39,6 @@ impl Deadlines {
         Self { pause: instant(&spec.pause_time), shutdown: instant(&spec.shutdown_time) }
     }
 
-    /// Writes these deadlines into a sandbox.
-    pub(crate) fn store(self, spec: &mut SandboxSpec) {
-        spec.pause_time = self.pause.map(Time);
-        spec.shutdown_time = self.shutdown.map(Time);
-    }
-
     /// When the sandbox stops running: what users see as `endAt`.
     pub(crate) fn end(self) -> Option<Timestamp> {
         self.pause.or(self.shutdown)

@@ -13,7 +13,6 @@
 //! The facts behind all this are in the contract: `e2b-api.md`, `kubernetes.md` §3.7 and `storage.md` §1 to §3.
 
 mod api;
-mod cache;
 mod claim;
 mod command;
 mod deadlines;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use claim::{Cache, Claimer, ClaimerOptions};
 use contract::crd::{Sandbox, SandboxSet, SandboxTemplate};
 use contract::names::annotations;
 use jiff::Timestamp;
@@ -11,8 +12,6 @@ use kube::{Api, ResourceExt as _};
 use runtime_client::{RuntimeClient, RuntimeSetupError};
 use tokio::task::JoinSet;
 
-use crate::cache::Cache;
-use crate::claim::{Claims, janitor};
 use crate::error::ApiError;
 use crate::gateway::forward::Forwarder;
 use crate::id::SandboxKey;
@@ -34,13 +33,12 @@ pub struct Manager {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: ManagerOptions,
-    pub(crate) sandboxes: Cache<Sandbox>,
+    pub(crate) sandboxes: Arc<Cache<Sandbox>>,
     pub(crate) sets: Cache<SandboxSet>,
     pub(crate) templates: Cache<SandboxTemplate>,
     pub(crate) keys: KeyStore,
-    pub(crate) runtime: RuntimeClient,
     pub(crate) forwarder: Forwarder,
-    pub(crate) claims: Claims,
+    pub(crate) claimer: Claimer,
     pub(crate) counters: crate::api::minor::Counters,
 }
 
@@ -75,16 +73,25 @@ impl Manager {
         }
         let keys = KeyStore::new(options.client.clone(), &options.system_namespace, &options.admin_key);
         let runtime = RuntimeClient::new(options.runtime_certificates.as_ref())?;
+        let sandboxes: Arc<Cache<Sandbox>> = Arc::default();
+        let claimer = Claimer::new(ClaimerOptions {
+            client: options.client.clone(),
+            clock: options.clock.clone(),
+            sandboxes: sandboxes.clone(),
+            runtime,
+            mount_deadline: options.mount_deadline,
+            journal: options.journal.clone(),
+            milestones: Some(journal::source::E2B),
+        });
         Ok(Self {
             shared: Arc::new(Shared {
                 options,
-                sandboxes: Cache::default(),
+                sandboxes,
                 sets: Cache::default(),
                 templates: Cache::default(),
                 keys,
-                runtime,
                 forwarder: Forwarder::default(),
-                claims: Claims::default(),
+                claimer,
                 counters: crate::api::minor::Counters::default(),
             }),
         })
@@ -105,7 +112,7 @@ impl Manager {
             let shared = self.shared.clone();
             tasks.spawn(async move { shared.keys.follow().await });
         }
-        tasks.spawn(janitor::run(self.clone()));
+        tasks.spawn(self.shared.claimer.clone().collect_abandoned());
         Background { _tasks: tasks }
     }
 

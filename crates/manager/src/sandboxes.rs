@@ -1,9 +1,8 @@
 //! What the API says about a Sandbox object: whose it is, where it stands, where its pod is.
 
-use contract::conditions::{self, types};
 use contract::crd::{Sandbox, SandboxPhase};
 use contract::names::{annotations, labels};
-pub(crate) use contract::state::pod_ip;
+pub(crate) use contract::state::{is_ready, pod_ip};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
@@ -62,11 +61,6 @@ pub(crate) fn phase(sandbox: &Sandbox) -> &SandboxPhase {
     sandbox.status.as_ref().map_or(&SandboxPhase::None, |status| &status.phase)
 }
 
-/// Whether condition Ready is True.
-pub(crate) fn is_ready(sandbox: &Sandbox) -> bool {
-    sandbox.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, types::READY))
-}
-
 /// The access token of the runtime inside.
 pub(crate) fn access_token(sandbox: &Sandbox) -> Option<&str> {
     annotation(sandbox, annotations::RUNTIME_ACCESS_TOKEN)
@@ -109,6 +103,7 @@ pub(crate) fn annotation<'a>(sandbox: &'a Sandbox, key: &str) -> Option<&'a str>
 
 #[cfg(test)]
 mod tests {
+    use contract::conditions::{self, types};
     use contract::crd::{SandboxSpec, SandboxStatus};
     use rstest::rstest;
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use claim::{ClaimRequest, EmptyPool, check_runtimes};
 use contract::crd::{CsiMountConfig, SandboxSet};
 use contract::duration;
 use contract::errors::Code;
 use contract::extensions::Extensions;
 use contract::intents::VolumeMount;
-use contract::names::{RUNTIME_AGENT, RUNTIME_CSI, metadata_keys};
+use contract::names::{annotations, labels, metadata_keys};
 use contract::request;
 use contract::resolve::ResolvedMount;
 use http::StatusCode;
@@ -24,7 +25,7 @@ use super::body::RawBody;
 use super::context::Context;
 use super::network::NetworkRules;
 use super::view::View;
-use crate::claim::ClaimRequest;
+use crate::claim::Order;
 use crate::deadlines::Deadlines;
 use crate::error::ApiError;
 use crate::keys::Caller;
@@ -63,15 +64,15 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let domain = context.domain(manager.shared.options.domain.as_deref())?;
     let body: Body = body.read()?;
-    let request = check(&manager, caller, body).await?;
-    let sandbox = manager.claim(request).await?;
+    let order = check(&manager, caller, body).await?;
+    let sandbox = manager.claim(order).await?;
     context.concerns(&sandboxes::id(&sandbox));
     let view = View::within(&manager, domain, &sandbox, Situation::Running).with_token();
     Ok((StatusCode::CREATED, Json(view.value())))
 }
 
 /// Everything that can be wrong with a request before a sandbox is touched.
-async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<ClaimRequest, ApiError> {
+async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<Order, ApiError> {
     let mut metadata = body.metadata.unwrap_or_default();
     let options = request::parse(&mut metadata, &body.volume_mounts.unwrap_or_default())?;
     let (intents, extensions) = (options.mounts, options.extensions);
@@ -95,18 +96,61 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<ClaimReq
         let retention = retention(extensions.reserve_paused_sandbox_duration.as_deref());
         Deadlines::after(manager.now(), timeout, auto_pause, retention)
     };
-    Ok(ClaimRequest {
-        caller,
-        set,
+    let limit = seconds(extensions.claim_timeout_seconds);
+    let allow_internet_access = body.allow_internet_access.unwrap_or(true);
+    let options = &manager.shared.options;
+    let empty_pool = if extensions.create_on_no_stock() {
+        EmptyPool::Create
+    } else {
+        EmptyPool::Wait(limit.unwrap_or(options.stock_limit))
+    };
+    let request = ClaimRequest {
+        template: manager.referred_template(&set),
         intents,
         mounts,
-        metadata,
         environment: body.env_vars.unwrap_or_default(),
-        extensions,
-        deadlines,
-        allow_internet_access: body.allow_internet_access.unwrap_or(true),
-        network,
-    })
+        user_labels: extensions.labels.clone(),
+        user_annotations: metadata,
+        labels: internet(allow_internet_access),
+        pod_labels: internet(allow_internet_access),
+        annotations: notes(&extensions, network.as_ref()),
+        pause_time: deadlines.pause,
+        shutdown_time: deadlines.shutdown,
+        skip_init_runtime: extensions.skip_init_runtime,
+        keep_failed: extensions.reserve_failed_sandbox,
+        empty_pool,
+        ready_limit: seconds(extensions.wait_ready_timeout_seconds).unwrap_or(options.ready_limit),
+        ..ClaimRequest::new(set, caller.id)
+    };
+    Ok(Order { request, limit, network })
+}
+
+fn seconds(value: Option<i64>) -> Option<Duration> {
+    value
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+}
+
+/// The label by which policies cut a sandbox off.
+fn internet(is_allowed: bool) -> BTreeMap<String, String> {
+    let denied = (!is_allowed).then(|| (labels::ALLOW_INTERNET_ACCESS.to_owned(), "false".to_owned()));
+    denied.into_iter().collect()
+}
+
+/// What later requests have to know of this one.
+fn notes(extensions: &Extensions, network: Option<&NetworkRules>) -> BTreeMap<String, String> {
+    let mut notes = BTreeMap::new();
+    if let Some(retention) = &extensions.reserve_paused_sandbox_duration {
+        notes.insert(annotations::RESERVE_PAUSED_SANDBOX_DURATION.to_owned(), retention.clone());
+    }
+    if let Some(rules) = network {
+        notes.insert(super::network::RULES.to_owned(), rules.stored());
+    }
+    if extensions.return_sandbox_ip {
+        notes.insert(super::view::RETURN_IP.to_owned(), "true".to_owned());
+    }
+    notes
 }
 
 /// The mounts, ready for the driver. The values of their Secrets are kept out of the journal from now on.
@@ -190,25 +234,4 @@ fn refuse_unsupported(extensions: &Extensions) -> Result<(), ApiError> {
         }
     }
     Ok(())
-}
-
-/// A template without the runtimes that mounting needs is refused before it costs a sandbox (DECISIONS 10).
-fn check_runtimes(set: &SandboxSet, intents: &[CsiMountConfig]) -> Result<(), ApiError> {
-    if intents.is_empty() {
-        return Ok(());
-    }
-    let listed = set.spec.runtimes.as_deref().unwrap_or_default();
-    let missing: Vec<_> = [RUNTIME_CSI, RUNTIME_AGENT]
-        .into_iter()
-        .filter(|name| listed.iter().all(|it| it.name != *name))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "template {:?} cannot mount storage: list {} under spec.runtimes of the SandboxSet",
-        set.name_any(),
-        missing.join(" and ")
-    );
-    Err(ApiError::new(Code::RuntimeNotInjected, message))
 }

@@ -66,7 +66,7 @@ pub(crate) async fn metrics(
         ApiError::internal(format!("failed to read the sandbox's metrics: {how}"))
             .about(&key.namespace, &key.name)
     };
-    let runtime = &manager.shared.runtime;
+    let runtime = manager.shared.claimer.runtime();
     let endpoint = runtime.endpoint(&sandbox)?;
     let token = sandboxes::access_token(&sandbox);
     let answer = runtime.call(Method::GET, &endpoint, "/metrics", token, Vec::new(), LIMIT).await;

@@ -85,7 +85,7 @@ fn pools(manager: &Manager, caller: &Caller) -> BTreeMap<String, Value> {
     let sets = manager.shared.sets.select(|set| caller.sees(&set.namespace().unwrap_or_default()));
     let counted = sets.iter().map(|set| {
         let name = format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any());
-        (name, json!({"available": manager.available(set)}))
+        (name, json!({"available": manager.shared.claimer.available(set)}))
     });
     counted.collect()
 }

@@ -131,12 +131,22 @@ impl Manager {
         template: Option<&Value>,
         reference: Option<&TemplateRef>,
     ) -> Resources {
-        if let Some(template) = template {
-            return Resources::of_template(template);
+        match template {
+            Some(template) => Resources::of_template(template),
+            None => {
+                self.referred(namespace, reference).as_ref().map(Resources::of_template).unwrap_or_default()
+            }
         }
-        let named = reference
-            .and_then(|named| self.shared.templates.get(&namespace.unwrap_or_default(), &named.name));
-        named.and_then(|named| named.spec.template.as_ref().map(Resources::of_template)).unwrap_or_default()
+    }
+
+    /// The pod template that a pool refers to, if it does.
+    pub(crate) fn referred_template(&self, set: &SandboxSet) -> Option<Value> {
+        self.referred(set.namespace(), set.spec.template_ref.as_ref())
+    }
+
+    fn referred(&self, namespace: Option<String>, reference: Option<&TemplateRef>) -> Option<Value> {
+        let named = self.shared.templates.get(&namespace.unwrap_or_default(), &reference?.name)?;
+        named.spec.template.clone()
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use claim::Cache;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
@@ -15,7 +16,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::record::KeyRecord;
 use super::{Caller, wrapped};
-use crate::cache::Cache;
 
 const LABEL: &str = "agents.kruise.io/api-key";
 const KEY_MEMBER: &str = "key";

@@ -1,11 +1,11 @@
 //! Objects of one kind, kept up to date by a watch.
 //!
-//! The manager answers from here instead of asking the API server, and it waits here for changes instead of polling.
+//! Its owner answers from here instead of asking the API server, and waits here for changes instead of polling.
 //! Two additions to a plain reflector make that safe:
 //!
-//! - what the manager wrote itself enters at once ([`Cache::observe`]), so a claim is routed and listed the moment it
+//! - what its owner wrote itself enters at once ([`Cache::observe`]), so a claim is routed and listed the moment it
 //!   is answered, and a watch event that is older than it does not take it back;
-//! - what the manager deleted leaves at once ([`Cache::bury`]), however long the API server needs to end it.
+//! - what its owner deleted leaves at once ([`Cache::bury`]), however long the API server needs to end it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
@@ -23,10 +23,10 @@ use tokio::sync::watch;
 const REMEMBERED: usize = 4096;
 
 /// Namespace (empty for cluster-wide kinds) and name.
-pub(crate) type Key = (String, String);
+pub type Key = (String, String);
 
 /// A kind that can be cached.
-pub(crate) trait Cached:
+pub trait Cached:
     Resource<DynamicType: Default + Clone + Eq + Hash + Debug>
     + Clone
     + Debug
@@ -47,9 +47,9 @@ impl<K> Cached for K where
 {
 }
 
-/// The objects of kind `K` that exist as far as the manager knows.
+/// The objects of kind `K` that exist as far as its owner knows.
 #[derive(Debug)]
-pub(crate) struct Cache<K> {
+pub struct Cache<K> {
     objects: RwLock<Objects<K>>,
     /// Counts changes; waiters look again after each.
     changes: watch::Sender<u64>,
@@ -101,7 +101,7 @@ impl<K> Default for Cache<K> {
 
 impl<K: Cached> Cache<K> {
     /// Follows the API for ever; reconnects with backoff by itself.
-    pub(crate) async fn follow(&self, api: Api<K>, config: watcher::Config) {
+    pub async fn follow(&self, api: Api<K>, config: watcher::Config) {
         let events = watcher(api, config).default_backoff();
         pin_mut!(events);
         while let Some(event) = events.next().await {
@@ -114,7 +114,8 @@ impl<K: Cached> Cache<K> {
         }
     }
 
-    fn take(&self, event: Event<K>) {
+    /// Takes in an event of a watch that somebody else follows.
+    pub fn take(&self, event: Event<K>) {
         {
             let mut objects = self.write();
             match event {
@@ -128,41 +129,41 @@ impl<K: Cached> Cache<K> {
     }
 
     /// Takes in the object that a write returned, and gives back the newest version known.
-    pub(crate) fn observe(&self, object: K) -> Arc<K> {
+    pub fn observe(&self, object: K) -> Arc<K> {
         let newest = self.write().put(object);
         self.changes.send_modify(|count| *count += 1);
         newest
     }
 
     /// Hides an object that is about to be deleted.
-    pub(crate) fn bury(&self, object: &K) {
+    pub fn bury(&self, object: &K) {
         self.write().buried.add(object.uid().unwrap_or_default());
         self.changes.send_modify(|count| *count += 1);
     }
 
     /// Shows an object again whose deletion failed.
-    pub(crate) fn unbury(&self, object: &K) {
+    pub fn unbury(&self, object: &K) {
         let uid = object.uid().unwrap_or_default();
         self.write().buried.remove(&uid);
         self.changes.send_modify(|count| *count += 1);
     }
 
     /// The object of that name.
-    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let objects = self.read();
         let object = objects.by_key.get(&(namespace.to_owned(), name.to_owned()))?;
         (!objects.is_buried(object)).then(|| object.clone())
     }
 
     /// Every object that `wanted` holds of.
-    pub(crate) fn select(&self, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+    pub fn select(&self, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
         let objects = self.read();
         let shown = |object: &&Arc<K>| wanted(object) && !objects.is_buried(object);
         objects.by_key.values().filter(shown).cloned().collect()
     }
 
     /// Waits until `look` finds something, looking again after every change. The caller sets the deadline.
-    pub(crate) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+    pub async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
@@ -177,12 +178,12 @@ impl<K: Cached> Cache<K> {
     }
 
     /// A receiver that is woken by every change.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// Whether the first listing is complete.
-    pub(crate) fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         self.read().synced
     }
 
@@ -232,7 +233,7 @@ impl<K: Cached> Objects<K> {
     }
 }
 
-fn key_of<K: Cached>(object: &K) -> Key {
+pub(crate) fn key_of<K: Cached>(object: &K) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 

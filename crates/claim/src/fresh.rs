@@ -18,15 +18,17 @@ const LONGEST_PREFIX: usize = 58;
 /// Value of the priority annotation: somebody waits for this pod.
 const PRIORITY: &str = "100";
 
-/// A sandbox as the set would make it, without owner and with priority.
-pub(super) fn sandbox(set: &SandboxSet) -> Sandbox {
+/// A sandbox as the set would make it, without owner and with priority. `referred` is the pod template in use where
+/// the set refers to one.
+pub(crate) fn sandbox(set: &SandboxSet, referred: Option<&Value>) -> Sandbox {
     let set_name = set.name_any();
     let template_name =
         set.spec.template_ref.as_ref().map_or_else(|| set_name.clone(), |reference| reference.name.clone());
-    let mut all_labels = inherited(set.spec.template.as_ref(), "labels");
+    let template = set.spec.template.as_ref().or(referred);
+    let mut all_labels = inherited(template, "labels");
     all_labels.insert(labels::SANDBOX_POOL.to_owned(), set_name.clone());
     all_labels.insert(labels::SANDBOX_TEMPLATE.to_owned(), template_name);
-    let mut all_annotations = inherited(set.spec.template.as_ref(), "annotations");
+    let mut all_annotations = inherited(template, "annotations");
     all_annotations.insert(annotations::SANDBOX_PRIORITY.to_owned(), PRIORITY.to_owned());
     let metadata = ObjectMeta {
         namespace: set.namespace(),
@@ -90,7 +92,7 @@ mod tests {
             },
         );
         set.metadata.namespace = Some("default".into());
-        let mut made = sandbox(&set);
+        let mut made = sandbox(&set, None);
         assert!(made.name_any().starts_with("demo-") && made.name_any().len() == "demo-".len() + SUFFIX);
         made.metadata.name = Some("demo-xxxxx".into());
         insta::assert_yaml_snapshot!(made);

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::crd::Sandbox;
+use contract::errors::{Code, Problem};
 use contract::extensions::Retention;
+use contract::names::annotations::CLAIM_UNACKNOWLEDGED_UNTIL as UNACKNOWLEDGED;
 use contract::names::labels;
 use contract::resolve::ResolvedMount;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use runtime_client::Endpoint;
+use runtime_client::{Endpoint, is_conflict, is_not_found, kubernetes_problem};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::Busy;
-use crate::error::{ApiError, is_not_found};
-use crate::manager::Manager;
-use crate::sandboxes::{self, UNACKNOWLEDGED};
+use crate::cache::key_of;
+use crate::{Busy, Claimer, name_of};
 
 /// Limit of one cleanup (`storage.md` §3.7).
 const CLEANUP_LIMIT: Duration = Duration::from_secs(30);
@@ -26,14 +26,14 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// Owns a sandbox from the claim's write to its acknowledgement.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     /// Taken out when the claim succeeds.
     pending: Option<Pending>,
 }
 
 #[derive(Debug)]
 struct Pending {
-    manager: Manager,
+    claimer: Claimer,
     sandbox: Arc<Sandbox>,
     retention: Retention,
     mounting: Option<Mounting>,
@@ -49,17 +49,17 @@ struct Mounting {
 }
 
 impl Guard {
-    pub(super) fn new(
-        manager: Manager,
+    pub(crate) fn new(
+        claimer: Claimer,
         sandbox: Arc<Sandbox>,
         busy: Option<Busy>,
         retention: Retention,
     ) -> Self {
-        Self { pending: Some(Pending { manager, sandbox, retention, mounting: None, _busy: busy }) }
+        Self { pending: Some(Pending { claimer, sandbox, retention, mounting: None, _busy: busy }) }
     }
 
     /// From now on a cleanup takes these mounts back first.
-    pub(super) fn will_mount(&mut self, endpoint: Endpoint, token: &str, mounts: &[ResolvedMount]) {
+    pub(crate) fn will_mount(&mut self, endpoint: Endpoint, token: &str, mounts: &[ResolvedMount]) {
         if let Some(pending) = &mut self.pending {
             pending.mounting = Some(Mounting { endpoint, token: token.to_owned(), mounts: mounts.to_vec() });
         }
@@ -69,15 +69,15 @@ impl Guard {
     ///
     /// # Errors
     /// The write's failure; the sandbox is then cleaned up.
-    pub(super) async fn acknowledge(mut self) -> Result<Arc<Sandbox>, ApiError> {
+    pub(crate) async fn acknowledge(mut self) -> Result<Arc<Sandbox>, Problem> {
         let Some(pending) = &self.pending else {
-            return Err(ApiError::internal("a claim was acknowledged twice"));
+            return Err(Problem::new(Code::Internal, "a claim was acknowledged twice"));
         };
         let patch = json!({"metadata": {"annotations": {UNACKNOWLEDGED: null}}});
         let acknowledged = pending
             .patch(&patch)
             .await
-            .map_err(|error| ApiError::kubernetes("acknowledge the claim", &error))?;
+            .map_err(|error| kubernetes_problem("acknowledge the claim", &error))?;
         self.pending = None;
         Ok(acknowledged)
     }
@@ -89,7 +89,7 @@ impl Drop for Guard {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(pending.clean_up())),
             Err(_) => {
-                tracing::warn!(sandbox = %sandboxes::key(&pending.sandbox), "left to the next manager's janitor");
+                tracing::warn!(sandbox = %name_of(&pending.sandbox), "left to the next janitor");
             }
         }
     }
@@ -97,10 +97,10 @@ impl Drop for Guard {
 
 impl Pending {
     async fn patch(&self, patch: &serde_json::Value) -> Result<Arc<Sandbox>, kube::Error> {
-        let key = sandboxes::key(&self.sandbox);
-        let api = self.manager.sandbox_api(&key.namespace);
-        let written = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(self.manager.shared.sandboxes.observe(written))
+        let (namespace, name) = key_of(self.sandbox.as_ref());
+        let api = self.claimer.api(&namespace);
+        let written = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(self.claimer.sandboxes().observe(written))
     }
 
     /// Undoes the mounts and deletes the sandbox, or keeps it where the request asked for that. What can't be done is
@@ -108,18 +108,18 @@ impl Pending {
     async fn clean_up(self) {
         let work = async {
             if let Some(mounting) = &self.mounting {
-                let runtime = &self.manager.shared.runtime;
+                let runtime = &self.claimer.shared.options.runtime;
                 runtime.unmount_all(&mounting.endpoint, Some(&mounting.token), &mounting.mounts).await;
             }
             let mut wait = FIRST_WAIT;
             while let Err(error) = self.release().await {
-                tracing::warn!(%error, sandbox = %sandboxes::key(&self.sandbox), "cleanup failed, trying again");
+                tracing::warn!(%error, sandbox = %name_of(&self.sandbox), "cleanup failed, trying again");
                 tokio::time::sleep(wait).await;
                 wait *= 2;
             }
         };
         if timeout(CLEANUP_LIMIT, work).await.is_err() {
-            tracing::warn!(sandbox = %sandboxes::key(&self.sandbox), "cleanup gave up, the janitor will collect it");
+            tracing::warn!(sandbox = %name_of(&self.sandbox), "cleanup gave up, the janitor will collect it");
         }
     }
 
@@ -128,19 +128,19 @@ impl Pending {
             Retention::Never => None,
             Retention::Forever => Some(None),
             Retention::For(duration) => {
-                Some(Some(self.manager.now().checked_add(duration).unwrap_or(Timestamp::MAX)))
+                Some(Some(self.claimer.now().checked_add(duration).unwrap_or(Timestamp::MAX)))
             }
         };
         let outcome = match kept {
             None => self.delete().await.map(|()| json!({"outcome": "deleted"})),
             Some(until) => self.keep(until).await.map(|()| json!({"outcome": "kept", "until": until})),
         }?;
-        self.manager.milestone("cleaned", &self.sandbox, outcome);
+        self.claimer.milestone("cleaned", &self.sandbox, outcome);
         Ok(())
     }
 
     async fn delete(&self) -> Result<(), kube::Error> {
-        delete(&self.manager, &self.sandbox).await
+        delete(&self.claimer, &self.sandbox).await
     }
 
     /// Labels the sandbox as failed, until a deadline or for good.
@@ -161,15 +161,15 @@ impl Pending {
 }
 
 /// Deletes exactly this object; one that is gone already is fine.
-pub(super) async fn delete(manager: &Manager, sandbox: &Sandbox) -> Result<(), kube::Error> {
-    let key = sandboxes::key(sandbox);
+pub(crate) async fn delete(claimer: &Claimer, sandbox: &Sandbox) -> Result<(), kube::Error> {
+    let (namespace, name) = key_of(sandbox);
     let same_object = Preconditions { uid: sandbox.uid(), resource_version: None };
     let parameters = DeleteParams { preconditions: Some(same_object), ..DeleteParams::default() };
-    match manager.sandbox_api(&key.namespace).delete(&key.name, &parameters).await {
+    match claimer.api(&namespace).delete(&name, &parameters).await {
         Ok(_) => {}
-        Err(error) if is_not_found(&error) || crate::error::is_conflict(&error) => {}
+        Err(error) if is_not_found(&error) || is_conflict(&error) => {}
         Err(error) => return Err(error),
     }
-    manager.shared.sandboxes.bury(sandbox);
+    claimer.sandboxes().bury(sandbox);
     Ok(())
 }

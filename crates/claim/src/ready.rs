@@ -5,30 +5,29 @@ use std::time::Duration;
 
 use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxPhase};
-use contract::errors::Code;
+use contract::errors::{Code, Problem};
+use contract::state;
 use tokio::time::timeout;
 
-use crate::error::ApiError;
-use crate::id::SandboxKey;
-use crate::manager::Manager;
-use crate::sandboxes;
+use crate::Claimer;
+use crate::cache::Key;
 
 /// Waits for the sandbox to be ready: the controller has seen its newest version, nothing is being updated, the pod
 /// has an address.
 ///
 /// # Errors
-/// 500 when it isn't within `limit`, with the last state; at once when it can't become ready any more.
-pub(super) async fn wait(
-    manager: &Manager,
-    key: &SandboxKey,
+/// [`Code::SandboxNotReady`] when it isn't within `limit`, with the last state; at once when it can't become ready any more.
+pub(crate) async fn wait(
+    claimer: &Claimer,
+    (namespace, name): &Key,
     limit: Duration,
-) -> Result<Arc<Sandbox>, ApiError> {
-    let cache = &manager.shared.sandboxes;
-    let settled = cache.until(|| match cache.get(&key.namespace, &key.name) {
-        None => Some(Err(ApiError::new(Code::SandboxNotReady, "the sandbox was deleted while it started"))),
+) -> Result<Arc<Sandbox>, Problem> {
+    let cache = claimer.sandboxes();
+    let settled = cache.until(|| match cache.get(namespace, name) {
+        None => Some(Err(Problem::new(Code::SandboxNotReady, "the sandbox was deleted while it started"))),
         Some(sandbox) => match progress(&sandbox) {
             Progress::Ready => Some(Ok(sandbox)),
-            Progress::Hopeless(why) => Some(Err(ApiError::new(
+            Progress::Hopeless(why) => Some(Err(Problem::new(
                 Code::SandboxNotReady,
                 format!("the sandbox cannot become ready: {why}"),
             ))),
@@ -38,8 +37,8 @@ pub(super) async fn wait(
     if let Ok(settled) = timeout(limit, settled).await {
         return settled;
     }
-    let last = cache.get(&key.namespace, &key.name).map_or_else(|| "gone".to_owned(), |last| describe(&last));
-    Err(ApiError::new(
+    let last = cache.get(namespace, name).map_or_else(|| "gone".to_owned(), |last| describe(&last));
+    Err(Problem::new(
         Code::SandboxNotReady,
         format!("the sandbox was not ready within {limit:?}, last: {last}"),
     ))
@@ -69,8 +68,8 @@ fn progress(sandbox: &Sandbox) -> Progress {
     }
     let seen = status.observed_generation >= sandbox.metadata.generation;
     let updating = ready.is_some_and(|ready| ready.reason == reasons::INPLACE_UPDATING);
-    let is_ready = status.phase == SandboxPhase::Running && sandboxes::is_ready(sandbox);
-    if seen && is_ready && !updating && sandboxes::pod_ip(sandbox).is_some() {
+    let is_ready = status.phase == SandboxPhase::Running && state::is_ready(sandbox);
+    if seen && is_ready && !updating && state::pod_ip(sandbox).is_some() {
         Progress::Ready
     } else {
         Progress::Waiting
@@ -79,8 +78,8 @@ fn progress(sandbox: &Sandbox) -> Progress {
 
 /// The state in a few words, for an error.
 fn describe(sandbox: &Sandbox) -> String {
-    let phase = sandboxes::phase(sandbox).as_str();
-    let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let Some(status) = &sandbox.status else { return "not seen by the controller".to_owned() };
+    let (phase, conditions) = (status.phase.as_str(), &status.conditions);
     let phase = if phase.is_empty() { "not seen by the controller" } else { phase };
     match conditions::find(conditions, types::READY) {
         Some(ready) => format!("{phase}, Ready {} {} {}", ready.status, ready.reason, ready.message)
