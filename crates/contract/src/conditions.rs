@@ -101,6 +101,8 @@ pub mod reasons {
     pub const CLAIM_TIMEOUT_REACHED: &str = "ClaimTimeoutReached";
     /// A claim ended at its limit.
     pub const TIMEOUT_REACHED: &str = "TimeoutReached";
+    /// A claim was given up: another sandbox would fail the same way. Ours.
+    pub const CLAIM_FAILED: &str = "ClaimFailed";
     /// A claim asks for a feature that is switched off.
     pub const FEATURE_GATE_DISABLED: &str = "FeatureGateDisabled";
 }

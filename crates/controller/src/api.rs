@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use claim::Claimer;
 use clock::SharedClock;
 use contract::resolve::{DriverList, ResolvedMount};
 use jiff::Timestamp;
 use journal::Journal;
 use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
-use runtime_client::RuntimeClient;
 
 use crate::ControllerOptions;
 use crate::announce::Announcer;
+use crate::claim::Attempts;
 use crate::queue::Queue;
 use crate::sandbox::Initialisations;
 use crate::set::Remembered;
@@ -30,7 +31,8 @@ pub(crate) struct Context {
     pub(crate) announcer: Announcer,
     pub(crate) sets: Remembered,
     pub(crate) queue: Arc<Queue>,
-    pub(crate) runtime: RuntimeClient,
+    pub(crate) claimer: Claimer,
+    pub(crate) attempts: Attempts,
     /// Whether sandboxes are to serve their runtimes over TLS.
     pub(crate) serves_tls: bool,
     pub(crate) drivers: DriverList,
@@ -42,7 +44,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(
         options: &ControllerOptions,
-        runtime: RuntimeClient,
+        claimer: Claimer,
         world: Arc<World>,
         queue: Arc<Queue>,
     ) -> Self {
@@ -53,7 +55,8 @@ impl Context {
             announcer: Announcer::new(options.client.clone(), Arc::clone(&options.clock)),
             sets: Remembered::default(),
             queue,
-            runtime,
+            claimer,
+            attempts: Attempts::default(),
             serves_tls: options.runtime_certificates.is_some(),
             drivers: options.drivers.clone(),
             mount_deadline: options.mount_deadline,

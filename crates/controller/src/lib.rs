@@ -1,10 +1,11 @@
-//! The controller: keeps the pools of `SandboxSets` filled and turns Sandboxes into pods.
+//! The controller: keeps the pools of `SandboxSets` filled, turns Sandboxes into pods, and takes sandboxes out of pools
+//! for `SandboxClaims`.
 //!
 //! ```text
 //!            watch                        key                    decide (pure)            act
 //! API server ─────► world (copies of all ─────► queue ─► worker ─► set::plan ───────────► create, lock, delete
 //!                   objects, by owner)            ▲                sandbox::decide ─────► pod, status, delete
-//!                                                 │
+//!                                                 │              claim::decide ───────► attempts (crate claim), status
 //!                              deadlines on the injected clock, retries with growing delay
 //! ```
 //!
@@ -14,7 +15,7 @@
 //! event into the queue without a timer in between. One key is worked on by one worker at a time; while it is, later
 //! events for it collapse into one more turn.
 //!
-//! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`], and what they make:
+//! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`], [`claim::decide`], and what they make:
 //! [`sandbox::build_pod`], [`set::generated_sandbox`]) and are tested as tables; carrying them out is kept apart.
 //!
 //! When the main container of a claimed Sandbox is replaced, its runtime is initialised again and all its mounts come
@@ -25,6 +26,7 @@
 
 mod announce;
 mod api;
+pub mod claim;
 mod command;
 mod dispatch;
 mod install;
@@ -36,6 +38,7 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::claim::{Claimer, ClaimerOptions};
 use clock::SharedClock;
 use contract::resolve::DriverList;
 use journal::Journal;
@@ -124,9 +127,20 @@ pub async fn run(options: ControllerOptions) -> Result<(), Error> {
     install::injection_config(&options.client, &options.namespace).await?;
     let queue = Arc::new(queue::Queue::default());
     let world = Arc::new(world::World::new(Arc::clone(&queue)));
-    let context = Arc::new(api::Context::new(&options, runtime, Arc::clone(&world), Arc::clone(&queue)));
+    let claimer = Claimer::new(ClaimerOptions {
+        client: options.client.clone(),
+        clock: options.clock.clone(),
+        sandboxes: Arc::clone(&world.pool),
+        runtime,
+        mount_deadline: options.mount_deadline,
+        journal: options.journal.clone(),
+        milestones: None,
+    });
+    let context =
+        Arc::new(api::Context::new(&options, claimer.clone(), Arc::clone(&world), Arc::clone(&queue)));
     tokio::select! {
         ended = Box::pin(world::watch_all(&options, &world)) => Err(ended),
+        () = Box::pin(claimer.collect_abandoned()) => Err(Error::WatchEnded { kind: "Sandbox" }),
         never = Box::pin(dispatch::work(context, queue)) => match never {},
     }
 }

@@ -28,6 +28,7 @@ impl std::fmt::Display for ObjectName {
 pub(crate) enum Key {
     Set(ObjectName),
     Sandbox(ObjectName),
+    Claim(ObjectName),
 }
 
 /// First delay of a retry; doubles up to [`LONGEST_RETRY`].

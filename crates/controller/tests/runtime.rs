@@ -8,18 +8,14 @@ use std::time::Duration;
 
 use contract::conditions::{self, types};
 use contract::crd::Sandbox;
-use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Secret};
-use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use support::{LIMIT, Lab, ready_reason, sandbox};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use serde_json::json;
+use support::{LIMIT, Lab, SECRET, mounting, ready_reason, sandbox};
 use wiremock::matchers::{body_partial_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const TOKEN: &str = "token-0123456789";
-const SECRET: &str = "sentinel-secret-value-0002";
 
 /// A claimed sandbox with one mount whose runtime is `runtime`; its main container has the id `first`.
 async fn claimed(lab: &Lab, runtime: &MockServer) {
@@ -66,49 +62,11 @@ fn is_ready(sandbox: &Sandbox) -> bool {
     sandbox.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, types::READY))
 }
 
-async fn make<K>(api: Api<K>, object: Value) -> K
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
-{
-    let object: K = serde_json::from_value(object).expect("an object of that kind");
-    api.create(&PostParams::default(), &object).await.expect("created")
-}
-
-async fn volume(lab: &Lab, bucket: &str) {
-    make::<PersistentVolume>(
-        Api::all(lab.client.clone()),
-        json!({
-            "metadata": {"name": "oss-pv"},
-            "spec": {
-                "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteMany"],
-                "csi": {
-                    "driver": "ossplugin.csi.alibabacloud.com", "volumeHandle": "oss-pv",
-                    "volumeAttributes": {"bucket": bucket, "url": "http://127.0.0.1:1"},
-                    "nodePublishSecretRef": {"name": "oss-secret", "namespace": "sandbox-system"},
-                },
-            },
-        }),
-    )
-    .await;
-}
-
-async fn secret(lab: &Lab) {
-    make::<Secret>(
-        Api::namespaced(lab.client.clone(), "sandbox-system"),
-        json!({"metadata": {"name": "oss-secret"}, "stringData": {"akId": "LTAI-sentinel", "akSecret": SECRET}}),
-    )
-    .await;
-}
-
-fn mount(answer: ResponseTemplate) -> Mock {
-    Mock::given(method("POST")).and(path("/v1/storage/mounts")).respond_with(answer)
-}
-
 #[tokio::test]
 async fn a_replaced_container_gets_token_environment_and_mounts_before_the_sandbox_is_ready() {
     let lab = Lab::new().await;
     let runtime = MockServer::start().await;
-    secret_and_volume(&lab).await;
+    lab.secret_and_volume().await;
     claimed(&lab, &runtime).await;
     assert_eq!(runtime.received_requests().await.map(|all| all.len()), Some(0), "the first is the claim's");
     Mock::given(method("POST"))
@@ -153,10 +111,10 @@ async fn a_replaced_container_gets_token_environment_and_mounts_before_the_sandb
 async fn a_runtime_that_knows_somebody_already_counts_as_initialised() {
     let lab = Lab::new().await;
     let runtime = MockServer::start().await;
-    secret_and_volume(&lab).await;
+    lab.secret_and_volume().await;
     claimed(&lab, &runtime).await;
     Mock::given(path("/init")).respond_with(ResponseTemplate::new(401)).mount(&runtime).await;
-    mount(ResponseTemplate::new(200).set_body_json(json!({"success": true}))).mount(&runtime).await;
+    mounting(ResponseTemplate::new(200).set_body_json(json!({"success": true}))).mount(&runtime).await;
     contain(&lab, "second").await;
     until_remembered(&lab, "second").await;
 }
@@ -165,7 +123,7 @@ async fn a_runtime_that_knows_somebody_already_counts_as_initialised() {
 async fn what_fails_is_told_and_tried_again_with_the_volume_as_it_is_then() {
     let lab = Lab::new().await;
     let runtime = MockServer::start().await;
-    secret(&lab).await;
+    lab.secret().await;
     claimed(&lab, &runtime).await;
     Mock::given(path("/init")).respond_with(ResponseTemplate::new(204)).mount(&runtime).await;
     contain(&lab, "second").await;
@@ -179,21 +137,22 @@ async fn what_fails_is_told_and_tried_again_with_the_volume_as_it_is_then() {
     assert!(lab.event("RuntimeInitializeFailed").await.contains(message));
     assert!(!is_ready(&failed[0]));
 
-    mount(
+    mounting(
         ResponseTemplate::new(200)
             .set_body_json(json!({"success": false, "message": format!("bad key {SECRET}")})),
     )
     .up_to_n_times(1)
     .mount(&runtime)
     .await;
-    mount(ResponseTemplate::new(200).set_body_json(json!({"success": true}))).mount(&runtime).await;
-    volume(&lab, "demo").await;
-    let refused = until_with_time(&lab, "the driver's reason", |sandbox| {
-        initialized(sandbox).is_some_and(|(_, _, text)| text.contains("bad key"))
-    })
-    .await;
+    mounting(ResponseTemplate::new(200).set_body_json(json!({"success": true}))).mount(&runtime).await;
+    lab.volume("demo").await;
+    let refused = lab
+        .sandbox_with_time("the driver's reason", |sandbox| {
+            initialized(sandbox).is_some_and(|(_, _, text)| text.contains("bad key"))
+        })
+        .await;
     assert!(!serde_json::to_string(&refused).expect("JSON").contains(SECRET));
-    let ready = until_with_time(&lab, "ready again", is_ready).await;
+    let ready = lab.sandbox_with_time("ready again", is_ready).await;
     assert_eq!(initialized(&ready), Some(("True", "Succeeded", "")));
 }
 
@@ -203,12 +162,15 @@ async fn a_new_controller_neither_misses_a_replaced_container_nor_does_one_twice
     let first = lab.start_controller();
     lab.start_kubelet();
     let runtime = MockServer::start().await;
-    secret_and_volume(&lab).await;
+    lab.secret_and_volume().await;
     claimed(&lab, &runtime).await;
     first.abort();
     contain(&lab, "second").await;
     Mock::given(path("/init")).respond_with(ResponseTemplate::new(204)).expect(1).mount(&runtime).await;
-    mount(ResponseTemplate::new(200).set_body_json(json!({"success": true}))).expect(1).mount(&runtime).await;
+    mounting(ResponseTemplate::new(200).set_body_json(json!({"success": true})))
+        .expect(1)
+        .mount(&runtime)
+        .await;
     let second = lab.start_controller();
     until_remembered(&lab, "second").await;
     second.abort();
@@ -241,33 +203,13 @@ async fn with_certificates_a_runtime_is_said_to_serve_tls_before_its_pod_is_made
 async fn a_sandbox_that_goes_takes_its_attempt_with_it() {
     let lab = Lab::new().await;
     let runtime = MockServer::start().await;
-    secret_and_volume(&lab).await;
+    lab.secret_and_volume().await;
     claimed(&lab, &runtime).await;
     Mock::given(path("/init")).respond_with(ResponseTemplate::new(204)).mount(&runtime).await;
-    mount(ResponseTemplate::new(200).set_delay(LIMIT * 3)).mount(&runtime).await;
+    mounting(ResponseTemplate::new(200).set_delay(LIMIT * 3)).mount(&runtime).await;
     contain(&lab, "second").await;
     lab.until::<Sandbox>("it is held", |all| !is_ready(&all[0])).await;
     lab.api::<Sandbox>().delete("one", &DeleteParams::default()).await.expect("deleted");
     lab.until::<Sandbox>("gone", <[Sandbox]>::is_empty).await;
     lab.until::<Pod>("its pod too", <[Pod]>::is_empty).await;
-}
-
-async fn secret_and_volume(lab: &Lab) {
-    secret(lab).await;
-    volume(lab, "demo").await;
-}
-
-/// Waits while the lab's time goes on: retries follow it.
-async fn until_with_time(lab: &Lab, what: &str, is_so: impl Fn(&Sandbox) -> bool) -> Sandbox {
-    let moving = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        loop {
-            ticks.tick().await;
-            lab.clock.advance(Duration::from_secs(1));
-        }
-    };
-    tokio::select! {
-        all = lab.until::<Sandbox>(what, |all| is_so(&all[0])) => all[0].clone(),
-        () = moving => unreachable!("time goes on for ever"),
-    }
 }

@@ -28,6 +28,18 @@ pub const RUNTIME_INITIALIZE_FAILED: &str = "RuntimeInitializeFailed";
 pub const STORAGE_NOT_HIBERNATABLE: &str = "StorageNotHibernatable";
 /// Mounts of a checkpoint's source are not restored (Warning).
 pub const STORAGE_NOT_RESTORED: &str = "StorageNotRestored";
+/// A claim took a sandbox.
+pub const SANDBOX_CLAIMED: &str = "SandboxClaimed";
+/// A claim has all it asked for.
+pub const CLAIM_COMPLETED: &str = "ClaimCompleted";
+/// A claim could not take a sandbox, or ended without all it asked for (Warning). Ours, upstream only has the next.
+pub const CLAIM_FAILED: &str = "ClaimFailed";
+/// A claim found its pool empty and may not have a sandbox made (Warning).
+pub const NO_AVAILABLE_SANDBOXES: &str = "NoAvailableSandboxes";
+/// A claim asks for something that is switched off (Warning).
+pub const FEATURE_GATE_DISABLED: &str = "FeatureGateDisabled";
+/// A claim is deleted some time after its completion.
+pub const SANDBOX_CLAIM_TTL_DELETE: &str = "SandboxClaimTTLDelete";
 /// A deadline has passed and the sandbox is deleted.
 pub const SANDBOX_SHUTDOWN: &str = "SandboxShutdown";
 

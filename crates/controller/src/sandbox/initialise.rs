@@ -98,9 +98,9 @@ async fn restore(context: &Context, sandbox: &Sandbox) -> Result<(), Problem> {
     let note = |key: &str| sandbox.annotations().get(key).map(String::as_str).filter(|text| !text.is_empty());
     let init = note(annotations::INIT_RUNTIME_REQUEST).map(InitRequest::from_annotation).transpose()?;
     let wanted = note(annotations::CSI_VOLUME_CONFIG).map(checked).transpose()?.unwrap_or_default();
-    let endpoint = context.runtime.endpoint(sandbox)?;
+    let endpoint = context.claimer.runtime().endpoint(sandbox)?;
     if let Some(init) = &init {
-        context.runtime.initialise(&endpoint, init, Handshake::Again).await?;
+        context.claimer.runtime().initialise(&endpoint, init, Handshake::Again).await?;
     }
     if wanted.is_empty() {
         return Ok(());
@@ -110,7 +110,7 @@ async fn restore(context: &Context, sandbox: &Sandbox) -> Result<(), Problem> {
     let token = note(annotations::RUNTIME_ACCESS_TOKEN)
         .or(init.as_ref().map(|init| init.access_token.as_str()))
         .filter(|token| !token.is_empty());
-    context.runtime.mount_all(&endpoint, token, &mounts, context.mount_deadline).await
+    context.claimer.runtime().mount_all(&endpoint, token, &mounts, context.mount_deadline).await
 }
 
 /// The persisted list; a user may have written it, so it is checked like a request's.

@@ -13,7 +13,9 @@ mod watch;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use contract::crd::{Sandbox, SandboxSet};
+use claim::Cache;
+use contract::crd::{Sandbox, SandboxClaim, SandboxSet};
+use contract::names::labels;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::runtime::watcher::Event;
@@ -27,13 +29,15 @@ use table::{Change, Table};
 pub(crate) use watch::watch_all;
 
 /// Kinds whose first list must be complete before work begins.
-const KINDS: u8 = 3;
+const KINDS: u8 = 4;
 
 pub(crate) struct World {
     tables: RwLock<Tables>,
     queue: Arc<Queue>,
     synced: channel::Sender<u8>,
     pub(crate) expectations: Expectations,
+    /// The sandboxes once more, as claims look at them.
+    pub(crate) pool: Arc<Cache<Sandbox>>,
 }
 
 #[derive(Default)]
@@ -41,6 +45,7 @@ struct Tables {
     sets: Table<SandboxSet>,
     sandboxes: Table<Sandbox>,
     pods: Table<Pod>,
+    claims: Table<SandboxClaim>,
     /// Members by the UID of the SandboxSet that controls them.
     members: HashMap<String, HashSet<ObjectName>>,
 }
@@ -52,6 +57,7 @@ impl World {
             queue,
             synced: channel::Sender::new(0),
             expectations: Expectations::default(),
+            pool: Arc::default(),
         }
     }
 
@@ -74,6 +80,10 @@ impl World {
         self.read().pods.get(name)
     }
 
+    pub(crate) fn claim(&self, name: &ObjectName) -> Option<Arc<SandboxClaim>> {
+        self.read().claims.get(name)
+    }
+
     /// The sandboxes that the set of that UID controls and what is outstanding for it, of the same moment: nothing
     /// counts twice.
     pub(crate) fn members(&self, set_uid: &str, now: Timestamp) -> (Vec<Arc<Sandbox>>, Outstanding) {
@@ -86,6 +96,7 @@ impl World {
     /// Takes in the API's answer to the controller's own write. The watch event that follows is no news any more, so
     /// whoever is concerned gets a turn now.
     pub(crate) fn wrote_sandbox(&self, sandbox: Sandbox) {
+        self.pool.observe(sandbox.clone());
         let change = {
             let mut tables = self.write();
             let change = tables.sandboxes.wrote(sandbox);
@@ -105,6 +116,14 @@ impl World {
         self.write().sets.wrote(set);
     }
 
+    /// Takes in the API's answer to the controller's own write.
+    pub(crate) fn wrote_claim(&self, claim: SandboxClaim) {
+        let change = self.write().claims.wrote(claim);
+        if let Some(change) = change {
+            self.queue.push(Key::Claim(change.name));
+        }
+    }
+
     fn on_set(&self, event: Event<SandboxSet>) {
         let (changes, first) = self.write().sets.take(event);
         self.count_first(first);
@@ -119,6 +138,7 @@ impl World {
     }
 
     fn on_sandbox(&self, event: Event<Sandbox>) {
+        self.pool.take(event.clone());
         let (changes, first) = {
             let mut tables = self.write();
             let (changes, first) = tables.sandboxes.take(event);
@@ -134,9 +154,12 @@ impl World {
         }
     }
 
-    /// The Sandbox and the sets that control or controlled it.
+    /// The Sandbox, the sets that control or controlled it, and the claim that it was taken for.
     fn push_sandbox(&self, change: &Change<Sandbox>) {
         self.queue.push(Key::Sandbox(change.name.clone()));
+        if let Some(claim) = change.new.as_deref().and_then(claim_of) {
+            self.queue.push(Key::Claim(claim));
+        }
         for set in [&change.old, &change.new].into_iter().flatten().filter_map(|sandbox| set_of(sandbox)) {
             self.queue.push(Key::Set(set));
         }
@@ -159,6 +182,14 @@ impl World {
         };
         if let Some(uid) = gone.and_then(|sandbox| sandbox.uid()) {
             self.expectations.deleted(&uid);
+        }
+    }
+
+    fn on_claim(&self, event: Event<SandboxClaim>) {
+        let (changes, first) = self.write().claims.take(event);
+        self.count_first(first);
+        for change in changes {
+            self.queue.push(Key::Claim(change.name));
         }
     }
 
@@ -216,6 +247,11 @@ fn set_uid(sandbox: &Sandbox) -> Option<String> {
 fn set_of(sandbox: &Sandbox) -> Option<ObjectName> {
     let owner = contract::state::owning_set(sandbox)?;
     Some(ObjectName { namespace: sandbox.namespace()?, name: owner.name.clone() })
+}
+
+fn claim_of(sandbox: &Sandbox) -> Option<ObjectName> {
+    let name = sandbox.labels().get(labels::CLAIM_NAME)?.clone();
+    Some(ObjectName { namespace: sandbox.namespace()?, name })
 }
 
 /// Namespace and name of a namespaced object.

@@ -11,9 +11,9 @@ use contract::crd::{Sandbox, SandboxSet};
 use controller::ControllerOptions;
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, Pod, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use kube_sim::{KubeSim, Options};
@@ -21,9 +21,13 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::{AbortHandle, JoinSet};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
+/// An access key that must show up nowhere.
+pub(crate) const SECRET: &str = "sentinel-secret-value-0002";
 /// Limit of every wait in these tests.
-pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Everything that runs in one test; dropping it ends it.
 pub(crate) struct Lab {
@@ -172,6 +176,75 @@ impl Lab {
         events.iter().find(is).and_then(|event| event.message.clone()).unwrap_or_default()
     }
 
+    /// The messages of the events with that reason that there are by now.
+    pub(crate) async fn events(&self, reason: &str) -> Vec<String> {
+        let all = self.api::<Event>().list(&ListParams::default()).await.expect("a list");
+        let of_reason = all.items.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        of_reason.filter_map(|event| event.message).collect()
+    }
+
+    /// Waits until the objects of a kind are as `is_so` says, while the lab's time goes on: retries follow it.
+    pub(crate) async fn until_with_time<K>(&self, what: &str, is_so: impl Fn(&[K]) -> bool) -> Vec<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + serde::Serialize
+            + Send
+            + 'static,
+    {
+        let moving = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                ticks.tick().await;
+                self.clock.advance(Duration::from_secs(1));
+            }
+        };
+        tokio::select! {
+            all = self.until::<K>(what, is_so) => all,
+            () = moving => unreachable!("time goes on for ever"),
+        }
+    }
+
+    /// The same for the only Sandbox.
+    pub(crate) async fn sandbox_with_time(&self, what: &str, is_so: impl Fn(&Sandbox) -> bool) -> Sandbox {
+        self.until_with_time::<Sandbox>(what, |all| is_so(&all[0])).await[0].clone()
+    }
+
+    /// The PersistentVolume `oss-pv` and the Secret that it refers to.
+    pub(crate) async fn secret_and_volume(&self) {
+        self.secret().await;
+        self.volume("demo").await;
+    }
+
+    /// The PersistentVolume `oss-pv`.
+    pub(crate) async fn volume(&self, bucket: &str) {
+        let volume = json!({
+            "metadata": {"name": "oss-pv"},
+            "spec": {
+                "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteMany"],
+                "csi": {
+                    "driver": "ossplugin.csi.alibabacloud.com", "volumeHandle": "oss-pv",
+                    "volumeAttributes": {"bucket": bucket, "url": "http://127.0.0.1:1"},
+                    "nodePublishSecretRef": {"name": "oss-secret", "namespace": "sandbox-system"},
+                },
+            },
+        });
+        let volume: PersistentVolume = serde_json::from_value(volume).expect("a volume");
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        volumes.create(&PostParams::default(), &volume).await.expect("created");
+    }
+
+    /// The Secret `oss-secret`, with [`SECRET`].
+    pub(crate) async fn secret(&self) {
+        let data = json!({"akId": "LTAI-sentinel", "akSecret": SECRET});
+        let secret = json!({"metadata": {"name": "oss-secret"}, "stringData": data});
+        let secret: Secret = serde_json::from_value(secret).expect("a secret");
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "sandbox-system");
+        secrets.create(&PostParams::default(), &secret).await.expect("created");
+    }
+
     /// Waits until the set has `replicas` available sandboxes and no others.
     pub(crate) async fn available(&self, set: &str, replicas: i32) -> SandboxSet {
         let sets = self
@@ -208,6 +281,19 @@ async fn serve_pod(client: &Client, pod: &Pod, address: u8) {
         "conditions": [{"type": "Ready", "status": "True"}],
     }});
     let _ = pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+}
+
+/// A runtime's answer to an order to mount.
+pub(crate) fn mounting(answer: ResponseTemplate) -> Mock {
+    Mock::given(method("POST")).and(path("/v1/storage/mounts")).respond_with(answer)
+}
+
+/// A runtime that does what it is told.
+pub(crate) async fn willing_runtime() -> MockServer {
+    let runtime = MockServer::start().await;
+    Mock::given(path("/init")).respond_with(ResponseTemplate::new(204)).mount(&runtime).await;
+    mounting(ResponseTemplate::new(200).set_body_json(json!({"success": true}))).mount(&runtime).await;
+    runtime
 }
 
 /// An authority of its own and a certificate by it.
