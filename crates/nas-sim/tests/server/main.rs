@@ -1,5 +1,5 @@
 //! The server as a client of somebody else's making sees it.
-#![allow(clippy::expect_used, reason = "tests fail by it")]
+#![allow(clippy::expect_used, clippy::panic, reason = "tests fail by it")]
 
 mod client;
 mod confinement;
@@ -8,3 +8,4 @@ mod faults;
 mod files;
 mod mounting;
 mod permissions;
+mod programs;
