@@ -8,7 +8,7 @@ SCENARIOS ?= scenarios
 REPORT ?= target/mountlab
 # Programs of the machine that the tests drive: package=program pairs.
 RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=-
-TEST_PACKAGES := $(RUN_PACKAGES) kubernetes-client=kubectl libnfs-utils=nfs-ls nodejs=node npm=npm s3fs=s3fs uidmap=newuidmap
+TEST_PACKAGES := $(RUN_PACKAGES) golang-go=go kubernetes-client=kubectl libnfs-utils=nfs-ls nodejs=node npm=npm s3fs=s3fs uidmap=newuidmap
 
 .PHONY: help run test e2e bench lint build release tools-run tools-test clean
 
@@ -23,6 +23,7 @@ test: tools-test build ## runs the whole test suite that needs no Docker
 
 bench: tools-test release ## prints the benchmarks
 	target/release/mountlab bench boot
+	target/release/mountlab bench mounts
 
 lint: ## format, clippy, documentation, licences
 	$(CARGO) fmt --all --check
@@ -41,6 +42,7 @@ tools-run:
 
 tools-test:
 	@tools/install $(TEST_PACKAGES)
+	@tools/csi-sanity >/dev/null
 
 clean: ## removes what was built
 	$(CARGO) clean

@@ -4,24 +4,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clock::SystemClock;
-use contract::crd::SandboxSet;
 use contract::names::metadata_keys;
 use e2b_client::{Client, CreateRequest, Settings};
-use futures::TryStreamExt as _;
-use kube::Api;
-use kube::runtime::{WatchStreamExt as _, watcher};
 use lab::{Backend, Lab, UpOptions};
 
-use crate::document::{self, BUCKET, kubernetes};
+use crate::document::{self, BUCKET};
 use crate::error::io;
 use crate::peer::S3fs;
+use crate::pool::{self, TEMPLATE};
 use crate::{BenchError, Figure, Options, Unit};
-
-/// The template that sandboxes are created from.
-const TEMPLATE: &str = "code-interpreter-inject-test";
-
-/// How many sandboxes the template keeps warm.
-const WARM: i32 = 4;
 
 /// What a create with one mount may take (median, milliseconds).
 const CREATE_LIMIT: f64 = 60.0;
@@ -30,10 +21,7 @@ const CREATE_LIMIT: f64 = 60.0;
 const MEMORY_LIMIT: f64 = 250.0;
 
 /// How long the lab may take to come up.
-const START_DEADLINE: Duration = Duration::from_secs(60);
-
-/// How long the pool may take to be full again.
-const POOL_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Creates `rounds` sandboxes one after the other, each on a full pool.
 pub(crate) async fn measure(
@@ -70,10 +58,17 @@ async fn measure_on(
     let (mut creates, mut mounts, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
         progress(&format!("create {round} of {rounds}"));
-        full_pool(&kubernetes).await?;
+        pool::full(&kubernetes).await?;
         memory.push(mebibytes(lab.memory().await?));
         let milliseconds = create(&e2b).await?;
-        let mounted = s3fs.as_ref().map(|s3fs| s3fs.mount(BUCKET)).transpose()?;
+        let mounted = match &s3fs {
+            Some(s3fs) => {
+                let (mount, milliseconds) = s3fs.mount(BUCKET)?;
+                mount.unmount()?;
+                Some(milliseconds)
+            }
+            None => None,
+        };
         if round > 0 {
             creates.push(milliseconds);
             mounts.extend(mounted);
@@ -115,33 +110,11 @@ async fn create(e2b: &Client) -> Result<f64, BenchError> {
     Ok(milliseconds)
 }
 
-/// Waits until every warm sandbox is there.
-async fn full_pool(client: &kube::Client) -> Result<(), BenchError> {
-    let sets: Api<SandboxSet> = Api::default_namespaced(client.clone());
-    let configuration = watcher::Config::default().fields(&format!("metadata.name={TEMPLATE}"));
-    let mut changes = std::pin::pin!(watcher(sets, configuration).applied_objects());
-    let mut last = "no SandboxSet seen".to_owned();
-    let full = async {
-        while let Some(set) = changes.try_next().await.map_err(kubernetes("watch the SandboxSet"))? {
-            let status = set.status.unwrap_or_default();
-            if status.available_replicas == WARM && status.replicas == WARM {
-                return Ok(());
-            }
-            last = format!("{} of {WARM} available, {} there", status.available_replicas, status.replicas);
-        }
-        Err(BenchError::WatchEnded("the SandboxSet"))
-    };
-    match tokio::time::timeout(POOL_DEADLINE, full).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(BenchError::Deadline { deadline: "warm pool deadline", limit: POOL_DEADLINE, last }),
-    }
-}
-
 #[allow(clippy::cast_precision_loss, reason = "a lab holds far less than 2^52 bytes")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
-fn client(action: &'static str) -> impl Fn(e2b_client::ClientError) -> BenchError {
+pub(crate) fn client(action: &'static str) -> impl Fn(e2b_client::ClientError) -> BenchError {
     move |source| BenchError::Client { action, source }
 }

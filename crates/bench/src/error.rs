@@ -72,6 +72,14 @@ pub enum BenchError {
         /// Why it didn't.
         reason: String,
     },
+    /// The CSI node agent did not do what it was asked.
+    #[error("{action} the CSI node agent failed: {reason}")]
+    Agent {
+        /// What it was to do.
+        action: &'static str,
+        /// Why it didn't.
+        reason: String,
+    },
     /// An operation of the machine failed.
     #[error("{action} failed")]
     Io {

@@ -1,5 +1,7 @@
 //! A distribution of measurements and the limit it is held to.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// What a figure counts.
@@ -10,8 +12,40 @@ pub enum Unit {
     Milliseconds,
     /// Mebibytes; the limit is on the largest value.
     Mebibytes,
-    /// One measurement over another of the same run.
+    /// One measurement over another of the same run; the limit is on the median.
     Ratio,
+    /// Things done in a second.
+    PerSecond,
+    /// Things counted.
+    Count,
+}
+
+/// What a figure is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Limit {
+    /// It may be this much, and less.
+    AtMost(f64),
+    /// It must be this much, or more.
+    AtLeast(f64),
+}
+
+impl Limit {
+    fn holds(self, measured: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => measured <= limit,
+            Self::AtLeast(limit) => measured >= limit,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(formatter, "≤ {limit}"),
+            Self::AtLeast(limit) => write!(formatter, "≥ {limit}"),
+        }
+    }
 }
 
 /// A named distribution.
@@ -30,9 +64,9 @@ pub struct Figure {
     pub p90: f64,
     /// Largest value.
     pub max: f64,
-    /// What it may be at most, if it is held to anything.
+    /// What it is held to, if to anything.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<f64>,
+    pub limit: Option<Limit>,
 }
 
 impl Figure {
@@ -47,17 +81,29 @@ impl Figure {
         Self { name: name.into(), unit, min: at(0.0), p50: at(0.5), p90: at(0.9), max: at(1.0), limit: None }
     }
 
-    /// The same, held to `limit`.
+    /// A figure of one value.
+    pub(crate) fn single(name: impl Into<String>, unit: Unit, value: f64) -> Self {
+        Self::new(name, unit, vec![value])
+    }
+
+    /// The same, held to `limit` or less.
     #[must_use]
     pub(crate) fn at_most(mut self, limit: f64) -> Self {
-        self.limit = Some(limit);
+        self.limit = Some(Limit::AtMost(limit));
+        self
+    }
+
+    /// The same, held to `limit` or more.
+    #[must_use]
+    pub(crate) fn at_least(mut self, limit: f64) -> Self {
+        self.limit = Some(Limit::AtLeast(limit));
         self
     }
 
     /// Whether the figure keeps its limit.
     pub fn holds(&self) -> bool {
         let measured = if self.unit == Unit::Mebibytes { self.max } else { self.p50 };
-        self.limit.is_none_or(|limit| measured <= limit)
+        self.limit.is_none_or(|limit| limit.holds(measured))
     }
 }
 
@@ -85,6 +131,14 @@ mod tests {
         #[case] holds: bool,
     ) {
         let figure = Figure::new("x", unit, vec![1.0, 3.0, 5.0]).at_most(limit);
+        assert_eq!(figure.holds(), holds);
+    }
+
+    #[rstest]
+    #[case(3.0, true)]
+    #[case(3.1, false)]
+    fn some_are_held_from_below(#[case] limit: f64, #[case] holds: bool) {
+        let figure = Figure::new("x", Unit::Ratio, vec![1.0, 3.0, 5.0]).at_least(limit);
         assert_eq!(figure.holds(), holds);
     }
 }

@@ -4,18 +4,23 @@
 //! it is measured in the same run, turn by turn, and the ratio is printed: these machines are noisy, ratios less so.
 #![warn(missing_docs)]
 
+mod agent;
 mod boot;
 mod create;
 mod document;
 mod error;
 mod figure;
+mod files;
+mod many;
+mod mounts;
 mod peer;
+mod pool;
 mod report;
 
 use std::path::PathBuf;
 
 pub use error::BenchError;
-pub use figure::{Figure, Unit};
+pub use figure::{Figure, Limit, Unit};
 pub use report::Report;
 
 use lab::Backend;
@@ -46,4 +51,18 @@ pub async fn boot(
     progress("create with one OSS mount");
     figures.extend(create::measure(backend, options, progress).await?);
     Ok(Report { name: "boot", rounds: options.rounds, figures })
+}
+
+/// `bench mounts`: the OSS mounter beside `s3fs` on the same server, three mounts in one create, and many creates at
+/// once. `progress` is told what is being measured.
+///
+/// # Errors
+/// [`BenchError`] when a lab, a mount or a create fails, or the machine has no `s3fs` to compare with.
+pub async fn mounts(
+    backend: &dyn Backend,
+    options: &Options,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Report, BenchError> {
+    let figures = mounts::measure(backend, options, progress).await?;
+    Ok(Report { name: "mounts", rounds: options.rounds, figures })
 }

@@ -42,8 +42,8 @@ impl S3fs {
         Ok(Some(Self { program, endpoint: store.outside_endpoint.clone(), folder }))
     }
 
-    /// Mounts `bucket` and unmounts it again; the time until it was mounted, in milliseconds.
-    pub(crate) fn mount(&self, bucket: &str) -> Result<f64, BenchError> {
+    /// Mounts `bucket`; the mount, and the time until it was there, in milliseconds.
+    pub(crate) fn mount(&self, bucket: &str) -> Result<(S3fsMount, f64), BenchError> {
         let target = self.folder.path().join("target");
         let started = Instant::now();
         let output = Command::new(&self.program)
@@ -60,9 +60,34 @@ impl S3fs {
             let reason = format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
             return Err(BenchError::Peer { action: "mount", reason });
         }
-        umount2(&target, MntFlags::MNT_DETACH)
-            .map_err(|error| BenchError::Peer { action: "unmount", reason: error.to_string() })?;
-        Ok(milliseconds)
+        Ok((S3fsMount { target }, milliseconds))
+    }
+}
+
+/// A bucket that `s3fs` has mounted.
+pub(crate) struct S3fsMount {
+    target: PathBuf,
+}
+
+impl S3fsMount {
+    /// Where it is.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Unmounts it and waits until it is gone.
+    pub(crate) fn unmount(self) -> Result<(), BenchError> {
+        // Not lazily: what is still to be written belongs to what is measured.
+        umount2(&self.target, MntFlags::empty())
+            .map_err(|error| BenchError::Peer { action: "unmount", reason: error.to_string() })
+    }
+}
+
+impl Drop for S3fsMount {
+    fn drop(&mut self) {
+        if is_mounted(&self.target).unwrap_or(false) {
+            let _ = umount2(&self.target, MntFlags::MNT_DETACH);
+        }
     }
 }
 

@@ -44,10 +44,12 @@ impl fmt::Display for Report {
                 Unit::Milliseconds => ("ms", 1),
                 Unit::Mebibytes => ("MiB", 1),
                 Unit::Ratio => ("ratio", 2),
+                Unit::PerSecond => ("1/s", 1),
+                Unit::Count => ("", 0),
             };
             let limit = match figure.limit {
-                Some(limit) if figure.holds() => format!("≤ {limit}"),
-                Some(limit) => format!("MISSED ≤ {limit}"),
+                Some(limit) if figure.holds() => limit.to_string(),
+                Some(limit) => format!("MISSED {limit}"),
                 None => String::new(),
             };
             writeln!(

@@ -133,4 +133,6 @@ pub(crate) enum BackendName {
 pub(crate) enum BenchName {
     /// Start to verdict of `oss-single-mount`, create with one mount, memory.
     Boot,
+    /// The OSS mounter beside `s3fs`, three mounts in one create, 200 creates.
+    Mounts,
 }

@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &Bench) -> anyhow::Result<Status> {
     let progress = |what: &str| spinner.set_message(what.to_owned());
     let report = match arguments.name {
         BenchName::Boot => runtime.block_on(bench::boot(backend.as_ref(), &options, &progress))?,
+        BenchName::Mounts => runtime.block_on(bench::mounts(backend.as_ref(), &options, &progress))?,
     };
     spinner.finish_and_clear();
     let mut out = std::io::stdout();
