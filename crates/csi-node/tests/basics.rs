@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "test code: a failed expectation ends the test")]
 
 mod common;
+mod sanity;
 
 use common::{Agent, Store, blocking, in_namespaces, mount_line};
 

@@ -156,7 +156,8 @@ impl Stat {
 
     /// What the kernel is told about inode `ino`.
     pub(super) fn for_kernel(&self, ino: u64, shown: &Shown) -> FileAttr {
-        let size = if self.kind == Kind::Directory { u64::from(BLOCK) } else { self.size };
+        // A directory shows no size, as with ossfs.
+        let size = if self.kind == Kind::Directory { 0 } else { self.size };
         let mode = shown.umask.map_or(self.mode, |umask| 0o777 & !umask);
         FileAttr {
             ino: INodeNo(ino),

@@ -24,6 +24,7 @@ mod extents;
 mod failure;
 mod file;
 mod listing;
+mod media;
 mod mount;
 mod names;
 mod nodes;

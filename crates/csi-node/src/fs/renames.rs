@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use super::attributes::{DIRECTORY_CONTENT, Kind, Stat};
 use super::failure::{Outcome, errno};
 use super::file::Writing;
+use super::media;
 use super::volume::Volume;
 use crate::s3::{Payload, S3Error};
 
@@ -64,7 +65,13 @@ impl Volume {
         if let Some(replaced) = replaced {
             self.keep_content(replaced).await?;
         }
-        let etag = self.copy_object(&old, &new, &self.stat(ino)?).await.map_err(|error| errno(&error))?;
+        let stat = self.stat(ino)?;
+        let media = if stat.kind == Kind::File {
+            media::renamed(&stat.content_type, from.name, to.name)
+        } else {
+            None
+        };
+        let etag = self.copy_object(&old, &new, &stat, media).await.map_err(|error| errno(&error))?;
         self.bucket.delete(&old).await.map_err(|error| errno(&error))?;
         if let Some(content) = &mut content
             && let Writing::Scratch(scratch) = &mut content.writing
@@ -79,6 +86,9 @@ impl Volume {
                 node.cached_pages.clone_from(&etag);
             }
             node.stat.etag = etag;
+            if let Some(media) = media {
+                node.stat.content_type = media.to_owned();
+            }
             node.changes += 1;
         }
         Ok(())
@@ -136,7 +146,7 @@ impl Volume {
         let copies = futures::stream::iter(objects.clone()).map(|object| async move {
             let name = object.key.strip_prefix(old).unwrap_or_default();
             let stat = Stat { size: object.size, ..directory.clone() };
-            let etag = self.copy_object(&object.key, &format!("{new}{name}"), &stat).await?;
+            let etag = self.copy_object(&object.key, &format!("{new}{name}"), &stat, None).await?;
             Ok::<_, S3Error>((name.to_owned(), etag))
         });
         let mut copies = copies.buffer_unordered(PARALLEL);
@@ -154,15 +164,25 @@ impl Volume {
         Ok(etags)
     }
 
-    async fn copy_object(&self, from: &str, to: &str, stat: &Stat) -> Result<String, S3Error> {
+    /// Copies an object with what is attached to it, or, with `media`, with that media type and the attributes of
+    /// `stat`. Answers the version tag of the copy.
+    async fn copy_object(
+        &self,
+        from: &str,
+        to: &str,
+        stat: &Stat,
+        media: Option<&str>,
+    ) -> Result<String, S3Error> {
         if stat.size <= LONGEST_COPY {
-            return self.bucket.copy(from, to, None).await;
+            let metadata = stat.metadata();
+            return self.bucket.copy(from, to, media.map(|media| (media, &metadata))).await;
         }
         let info = self.bucket.head(from).await?.ok_or_else(|| S3Error::Malformed {
             operation: "CopyObject",
             reason: format!("{from:?} went away"),
         })?;
-        let upload = self.bucket.create_upload(to, &info.content_type, &info.metadata).await?;
+        let upload =
+            self.bucket.create_upload(to, media.unwrap_or(&info.content_type), &info.metadata).await?;
         let mut parts = Vec::new();
         let mut at = 0;
         for number in 1.. {

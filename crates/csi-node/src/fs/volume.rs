@@ -20,6 +20,7 @@ use super::attributes::{Kind, Shown, Stat};
 use super::dispatch::Dispatch;
 use super::failure::{Outcome, errno};
 use super::listing::Listing;
+use super::media;
 use super::mount::{Mountable, serve_with_fuser};
 use super::nodes::{Nodes, ROOT};
 use super::opening;
@@ -189,11 +190,11 @@ impl Volume {
 
     /// Where the file at `path` is saved, with what attributes.
     pub(super) fn destination(&self, path: &str, stat: &Stat) -> Destination {
-        Destination {
-            key: self.key(path),
-            content_type: stat.content_type.clone(),
-            metadata: stat.metadata(),
-        }
+        let content_type = match stat.kind {
+            Kind::File => media::saved(&stat.content_type, path),
+            Kind::Directory | Kind::Link => &stat.content_type,
+        };
+        Destination { key: self.key(path), content_type: content_type.to_owned(), metadata: stat.metadata() }
     }
 
     /// Asks the store what is at `path`: a file, a directory with or without an object, or nothing.

@@ -146,6 +146,16 @@ impl Agent {
         Self { child, directory, channel, folder }
     }
 
+    /// The connection to it.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        csi_node::socket_path(&self.directory.path().join("sockets"), DRIVER)
+    }
+
     pub fn node(&self) -> NodeClient<Channel> {
         NodeClient::new(self.channel.clone())
     }

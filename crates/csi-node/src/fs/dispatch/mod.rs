@@ -165,7 +165,8 @@ impl Filesystem for Dispatch {
     }
 
     fn link(&self, _request: &Request, _ino: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+        // As ossfs answers; programs that can do without a link take it for "not here".
+        reply.error(Errno::EOPNOTSUPP);
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

@@ -1,8 +1,4 @@
-//! The mounted bucket against a local directory: the same operations must have the same results, and in the end the
-//! bucket must hold the same files.
-#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failed expectation ends the test")]
-
-mod common;
+//! Generated file operations, and what a tree answers to them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -10,16 +6,18 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use common::{Agent, Store, blocking, in_namespaces};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
+use crate::common::Store;
+
 const MIB: u64 = 1 << 20;
 const NAMES: [&str; 8] = ["a", "b", "d", "e", "d/a", "d/ü b", "d/e", "d/e/a"];
 
+/// One operation.
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Save { name: usize, length: u64, seed: u8 },
     WriteAt { name: usize, offset: u64, length: u64, seed: u8 },
     Append { name: usize, length: u64, seed: u8 },
@@ -41,8 +39,16 @@ enum Step {
     Close(usize),
 }
 
+/// How long what is written gets: mostly short, now and then more than a part of an upload.
 fn length() -> impl Strategy<Value = u64> {
     prop_oneof![2 => Just(0u64), 10 => 1..5000u64, 4 => 100_000..400_000u64, 1 => 6 * MIB..13 * MIB]
+}
+
+/// `count` sequences of `steps` operations each, always the same ones.
+pub fn sequences(count: usize, steps: usize) -> Vec<Vec<Step>> {
+    let mut runner = TestRunner::deterministic();
+    let strategy = prop::collection::vec(step(), steps);
+    (0..count).map(|_| strategy.new_tree(&mut runner).expect("a case").current()).collect()
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -74,35 +80,65 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One of the two trees.
-struct Tree {
+/// One of the trees that are compared.
+pub struct Tree {
     root: PathBuf,
     open: [Option<File>; 3],
 }
 
-fn bytes(length: u64, seed: u8) -> Vec<u8> {
+/// Bytes that differ from block to block.
+pub fn bytes(length: u64, seed: u8) -> Vec<u8> {
     // 251 is prime: no block of the file looks like another.
     let pattern: Vec<u8> = (0..251u8).map(|at| at.wrapping_mul(31).wrapping_add(seed)).collect();
     pattern.iter().copied().cycle().take(usize::try_from(length).expect("small")).collect()
 }
 
-/// What an operation answered, short enough to print.
-fn digest(data: &[u8]) -> String {
+/// Contents, short enough to print.
+pub fn digest(data: &[u8]) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     std::hash::Hasher::write(&mut hasher, data);
     let sum = std::hash::Hasher::finish(&hasher);
     format!("{} bytes, {sum:x}", data.len())
 }
 
+impl Step {
+    /// What kind of operation it is.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Save { .. } => "write a file",
+            Self::WriteAt { .. } => "write at an offset",
+            Self::Append { .. } => "append",
+            Self::Truncate { .. } => "truncate",
+            Self::Read(_) => "read",
+            Self::Look(_) => "lstat",
+            Self::List(_) => "list",
+            Self::MakeDirectory(_) => "mkdir",
+            Self::RemoveDirectory(_) => "rmdir",
+            Self::Unlink(_) => "unlink",
+            Self::Rename(..) => "rename",
+            Self::Link(_) => "symlink",
+            Self::Chmod(..) => "chmod",
+            Self::Open { .. } => "open",
+            Self::HandleWrite { .. } => "pwrite",
+            Self::HandleRead { .. } => "pread",
+            Self::HandleTruncate { .. } => "ftruncate",
+            Self::HandleSync(_) => "fsync",
+            Self::Close(_) => "close",
+        }
+    }
+}
+
 impl Tree {
-    fn new(root: PathBuf) -> Self {
+    /// The tree below `root`, nothing open.
+    pub fn new(root: PathBuf) -> Self {
         Self { root, open: [None, None, None] }
     }
 
-    fn run(&mut self, step: &Step) -> String {
+    /// What `step` answers here.
+    pub fn run(&mut self, step: &Step) -> String {
         match self.try_run(step) {
             Ok(answer) => answer,
-            Err(error) => format!("error {:?}", error.raw_os_error()),
+            Err(error) => error_name(&error),
         }
     }
 
@@ -180,7 +216,15 @@ impl Tree {
     }
 }
 
-fn list(path: &Path) -> io::Result<Vec<String>> {
+/// The number of `error` by its name.
+pub fn error_name(error: &io::Error) -> String {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.to_string(), |number| format!("{:?}", nix::errno::Errno::from_raw(number)))
+}
+
+/// The names in `path`, sorted.
+pub fn list(path: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(path)?
         .map(|entry| entry.map(|entry| entry.file_name().into_string().expect("text")))
         .collect::<io::Result<Vec<_>>>()?;
@@ -189,7 +233,7 @@ fn list(path: &Path) -> io::Result<Vec<String>> {
 }
 
 /// Every file, link and directory below `root`: path to digest.
-fn contents(root: &Path) -> BTreeMap<String, String> {
+pub fn contents(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
     while let Some(directory) = todo.pop() {
@@ -213,7 +257,8 @@ fn contents(root: &Path) -> BTreeMap<String, String> {
     found
 }
 
-async fn in_bucket(store: &Store, prefix: &str) -> BTreeMap<String, String> {
+/// The same, of what `store` holds below `prefix`.
+pub async fn in_bucket(store: &Store, prefix: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for key in store.keys() {
         if let Some(name) = key.strip_prefix(prefix).filter(|name| !name.is_empty()) {
@@ -222,51 +267,4 @@ async fn in_bucket(store: &Store, prefix: &str) -> BTreeMap<String, String> {
         }
     }
     found
-}
-
-async fn compare(cases: Vec<Vec<Step>>) {
-    let store = Store::start().await;
-    let agent = Agent::start().await;
-    let target = agent.mount(&store, "model", &[("otherOpts", "-o multipart_size=5")]).await;
-    let local = tempfile::tempdir().expect("a directory");
-    for (number, steps) in cases.into_iter().enumerate() {
-        let case = format!("case-{number}");
-        let (mounted, plain) = (target.join(&case), local.path().join(&case));
-        let files = blocking(move || {
-            fs::create_dir(&mounted).expect("made");
-            fs::create_dir(&plain).expect("made");
-            let (mut ours, mut theirs) = (Tree::new(mounted.clone()), Tree::new(plain.clone()));
-            for (index, step) in steps.iter().enumerate() {
-                let (our, their) = (ours.run(step), theirs.run(step));
-                assert_eq!(our, their, "case {number}, step {index}: {:#?}", &steps[..=index]);
-            }
-            drop((ours.open, theirs.open));
-            let files = contents(&plain);
-            assert_eq!(contents(&mounted), files, "case {number}: {steps:#?}");
-            files
-        })
-        .await;
-        // A handle whose file was removed may still be closing.
-        assert_eq!(
-            in_bucket(&store, &format!("{case}/")).await,
-            files,
-            "case {number}: what the bucket holds"
-        );
-    }
-    agent.unpublish(&target).await.expect("unmounted");
-    assert!(!agent.stderr().contains("panicked"), "{}", agent.stderr());
-}
-
-#[test]
-fn generated_operations_have_the_results_of_a_local_directory() {
-    in_namespaces("generated_operations_have_the_results_of_a_local_directory", || async {
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-        let mut runner = TestRunner::deterministic();
-        let strategy = prop::collection::vec(step(), 60);
-        // More of them by hand: CSI_NODE_MODEL_CASES=500 cargo test -p csi-node --test model
-        let count =
-            std::env::var("CSI_NODE_MODEL_CASES").map_or(15, |count| count.parse().expect("a number"));
-        let cases = (0..count).map(|_| strategy.new_tree(&mut runner).expect("a case").current()).collect();
-        compare(cases).await;
-    });
 }
