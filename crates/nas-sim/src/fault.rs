@@ -103,6 +103,8 @@ struct Rule {
     answer: Option<u32>,
     /// How many calls it still strikes; without a limit when absent.
     left: Option<u32>,
+    /// Whether it has struck; the journal has that once where there is no limit.
+    has_struck: bool,
     /// Dropped when the rule is healed, which ends the delays that it causes.
     healed: watch::Sender<()>,
 }
@@ -147,7 +149,8 @@ impl Faults {
         let id = FaultId(rules.injected);
         self.record("injected", id, &fault);
         let left = fault.times;
-        rules.in_force.push(Rule { id, fault, answer, left, healed: watch::Sender::new(()) });
+        let healed = watch::Sender::new(());
+        rules.in_force.push(Rule { id, fault, answer, left, has_struck: false, healed });
         self.settle(&rules);
         Ok(id)
     }
@@ -179,11 +182,11 @@ impl Faults {
             if !matches || rule.left == Some(0) || strike.answer.is_some() || strike.drop_connection {
                 continue;
             }
-            let first = rule.left == fault.times;
             rule.left = rule.left.map(|left| left - 1);
-            if first || rule.left.is_some() {
+            if !rule.has_struck || rule.left.is_some() {
                 self.record("struck", rule.id, fault);
             }
+            rule.has_struck = true;
             if fault.hang {
                 strike.delays.push((None, rule.healed.subscribe()));
             } else if let Some(milliseconds) = fault.delay_milliseconds {
@@ -267,6 +270,18 @@ mod tests {
         assert_eq!(faults.strike("WRITE").answer, None);
         faults.heal(id).expect("still in force");
         assert!(faults.heal(id).is_err());
+    }
+
+    #[test]
+    fn a_rule_without_a_limit_floods_no_journal() {
+        let journal = Journal::new(clock::SystemClock::shared());
+        let faults = Faults::new(Some(journal.clone()));
+        faults.inject(error("NFS3ERR_IO")).expect("a rule");
+        for _ in 0..3 {
+            assert_eq!(faults.strike("READ").answer, Some(5));
+        }
+        let kinds: Vec<_> = journal.entries().iter().map(|entry| entry.kind.clone()).collect();
+        assert_eq!(kinds, ["injected", "struck"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use nfs3_types::nfs3::{
     nfstime3, post_op_attr, sattr3, set_atime, set_mtime, wcc_data,
 };
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 
 use super::{Request, post, set};
 use crate::attributes;
@@ -196,7 +197,11 @@ fn finish(
     let (uid, gid) = (given(wanted.uid, who.uid), given(wanted.gid, own_group));
     if (uid, gid) != (object.stat.stx_uid, object.stat.stx_gid) {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        rustix::fs::chownat(&object.file, "", uid, gid, AtFlags::EMPTY_PATH).map_err(status::of)?;
+        match rustix::fs::chownat(&object.file, "", uid, gid, AtFlags::EMPTY_PATH) {
+            // No such account: the server runs in a user namespace that has fewer. The file stays the server's own.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(error) => return Err(status::of(error)),
+        }
     }
     let mode = if let Nfs3Option::Some(mode) = wanted.mode { mode } else { default_mode };
     let inherited = if keeps_group && object.file_type() == FileType::Directory { 0o2000 } else { 0 };

@@ -22,7 +22,7 @@ async fn run(server: &Server, program: &str, arguments: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn libnfs_lists_reads_and_copies() {
     let server = Server::start().await;
-    let content: String = (0..300_000).map(|number| format!("{number}\n")).collect();
+    let content = (0..300_000).map(|number: u32| number.to_string()).collect::<Vec<_>>().join("\n");
     let source = server.directory.path().join("source");
     std::fs::write(&source, &content).expect("a file");
     server.sim.make_directory("/share/folder").expect("a directory");
