@@ -74,7 +74,7 @@ impl Context {
     pub(crate) fn conceal(&self, mounts: &[ResolvedMount]) {
         if let Some(journal) = &self.journal {
             for secret in mounts.iter().flat_map(|mount| mount.request.secrets.values()) {
-                journal.conceal(secret);
+                journal.guard(secret);
             }
         }
     }

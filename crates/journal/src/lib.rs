@@ -76,9 +76,16 @@ impl Journal {
     fn push(&self, draft: Draft, time: impl FnOnce() -> Timestamp) {
         let length = {
             let mut log = self.lock();
-            let Draft { source, kind, subject, body } = log.concealer.conceal(draft);
-            let sequence = log.entries.len() as u64;
-            log.entries.push(Arc::new(Entry { sequence, time: time(), source, kind, subject, body }));
+            let (draft, shown) = log.concealer.conceal(draft);
+            let time = time();
+            // A Secret may say what it holds.
+            let shown = shown && !draft.subject.starts_with("Secret/");
+            let report =
+                shown.then(|| shown_in(&format!("{} {} {}", draft.source, draft.kind, draft.subject)));
+            for Draft { source, kind, subject, body } in std::iter::once(draft).chain(report) {
+                let sequence = log.entries.len() as u64;
+                log.entries.push(Arc::new(Entry { sequence, time, source, kind, subject, body }));
+            }
             log.entries.len()
         };
         self.shared.length.send_replace(length);
@@ -88,6 +95,19 @@ impl Journal {
     /// A value shorter than [`secrecy::SHORTEST`] bytes is too common to be replaced and is ignored.
     pub fn conceal(&self, secret: &str) {
         self.lock().concealer.add(secret);
+    }
+
+    /// Conceals `secret` as well, and guards it: nobody but a Secret may show it, and an entry that did is followed by
+    /// one of kind [`secrecy::SHOWN`].
+    pub fn guard(&self, secret: &str) {
+        self.lock().concealer.guard(secret);
+    }
+
+    /// Looks for guarded secrets in `text`, which isn't an entry; one that is there is told with `origin`.
+    pub fn inspect(&self, origin: &str, text: &str) {
+        if self.lock().concealer.gives_away(text) {
+            self.add(shown_in(origin));
+        }
     }
 
     /// Every entry so far, oldest first.
@@ -116,6 +136,15 @@ impl Journal {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Log> {
         self.shared.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shown_in(origin: &str) -> Draft {
+    Draft {
+        source: source::LAB.into(),
+        kind: secrecy::SHOWN.into(),
+        subject: origin.into(),
+        body: Value::Null,
     }
 }
 
@@ -161,6 +190,24 @@ mod tests {
                 assert!(!line.contains(&encoding), "{line} shows {encoding}");
             }
         }
+    }
+
+    #[test]
+    fn a_guarded_secret_that_shows_is_told_and_concealed() {
+        let journal = journal();
+        journal.conceal("token-of-a-sandbox");
+        journal.guard("AKSECRET-0123456789");
+        journal.record(source::KUBERNETES, "ADDED", "Secret/ns/oss", json!({"data": "AKSECRET-0123456789"}));
+        journal.record(source::CSI, "call", "/data", json!({"token": "token-of-a-sandbox"}));
+        journal.record(source::CSI, "call", "/data", json!({"message": "key AKSECRET-0123456789 is wrong"}));
+        journal.inspect("log of a pod", "nothing");
+        journal.inspect("log of a pod", "AKSECRET-0123456789");
+        let entries = journal.entries();
+        let told: Vec<_> = entries.iter().filter(|entry| entry.kind == secrecy::SHOWN).collect();
+        let subjects: Vec<_> = told.iter().map(|entry| entry.subject.as_str()).collect();
+        assert_eq!(subjects, ["csi call /data", "log of a pod"]);
+        assert!(entries.iter().all(|entry| !entry.body.to_string().contains("0123456789")));
+        assert_eq!(entries.last().map(|entry| entry.sequence), Some(4));
     }
 
     #[tokio::test]

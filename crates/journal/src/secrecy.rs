@@ -33,54 +33,96 @@ pub fn encodings(secret: &str) -> Vec<String> {
     encodings
 }
 
+/// The kind of an entry of source `lab` which says that something gave a guarded secret away: the journal writes one
+/// behind every entry that showed one, and whoever reads a pod's log one for a line that does. Its subject says where.
+pub const SHOWN: &str = "secret-shown";
+
 /// Replaces known secrets in texts.
 #[derive(Clone, Debug, Default)]
 pub struct Concealer {
-    needles: Vec<String>,
+    needles: Vec<Needle>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Needle {
+    text: String,
+    /// Whether showing it is a fault, and not only to be concealed.
+    is_guarded: bool,
 }
 
 impl Concealer {
     /// Also replaces `secret`, unless it is shorter than [`SHORTEST`].
     pub fn add(&mut self, secret: &str) {
+        self.insert(secret, false);
+    }
+
+    /// Also replaces `secret`, of which [`Concealer::gives_away`] speaks from now on.
+    pub fn guard(&mut self, secret: &str) {
+        self.insert(secret, true);
+    }
+
+    fn insert(&mut self, secret: &str, is_guarded: bool) {
         if secret.len() < SHORTEST {
             return;
         }
-        self.needles.extend(encodings(secret));
-        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        self.needles.dedup();
+        for text in encodings(secret) {
+            match self.needles.iter_mut().find(|needle| needle.text == text) {
+                Some(known) => known.is_guarded |= is_guarded,
+                None => self.needles.push(Needle { text, is_guarded }),
+            }
+        }
+        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.text.len()));
+    }
+
+    /// Whether `text` shows a guarded secret.
+    pub fn gives_away(&self, text: &str) -> bool {
+        self.needles.iter().any(|needle| needle.is_guarded && text.contains(&needle.text))
     }
 
     /// `text` with every known secret replaced by [`REDACTED`].
     pub fn conceal_text(&self, text: &str) -> String {
+        self.noting(text, &mut false)
+    }
+
+    /// The same; notes whether a guarded one was replaced.
+    fn noting(&self, text: &str, shown: &mut bool) -> String {
         let mut clean = text.to_owned();
-        for needle in &self.needles {
+        for Needle { text: needle, is_guarded } in &self.needles {
             if clean.contains(needle) {
                 clean = clean.replace(needle, REDACTED);
+                *shown |= is_guarded;
             }
         }
         clean
     }
 
-    pub(crate) fn conceal(&self, draft: Draft) -> Draft {
+    /// The draft without secrets, and whether it had a guarded one in it.
+    pub(crate) fn conceal(&self, draft: Draft) -> (Draft, bool) {
+        let mut shown = false;
         if self.needles.is_empty() {
-            return draft;
+            return (draft, shown);
         }
-        Draft {
+        let draft = Draft {
             source: draft.source,
-            kind: self.conceal_text(&draft.kind),
-            subject: self.conceal_text(&draft.subject),
-            body: self.conceal_value(draft.body),
-        }
+            kind: self.noting(&draft.kind, &mut shown),
+            subject: self.noting(&draft.subject, &mut shown),
+            body: self.noting_in(draft.body, &mut shown),
+        };
+        (draft, shown)
     }
 
     /// `value` with every known secret replaced, in keys as well.
     pub fn conceal_value(&self, value: Value) -> Value {
+        self.noting_in(value, &mut false)
+    }
+
+    fn noting_in(&self, value: Value, shown: &mut bool) -> Value {
         match value {
-            Value::String(text) => Value::String(self.conceal_text(&text)),
-            Value::Array(items) => items.into_iter().map(|item| self.conceal_value(item)).collect(),
+            Value::String(text) => Value::String(self.noting(&text, shown)),
+            Value::Array(items) => items.into_iter().map(|item| self.noting_in(item, shown)).collect(),
             Value::Object(members) => members
                 .into_iter()
-                .map(|(key, value)| (self.conceal_text(&key), self.conceal_value(value)))
+                .map(|(key, value)| (self.noting(&key, shown), self.noting_in(value, shown)))
                 .collect(),
             other => other,
         }

@@ -127,9 +127,9 @@ impl Incoming {
     fn take(&mut self, report: Report) {
         match report {
             Report::Up(up) => {
-                self.journal.conceal(&up.e2b_key);
-                self.journal.conceal(&up.access_key_id);
-                self.journal.conceal(&up.access_key_secret);
+                self.journal.guard(&up.e2b_key);
+                self.journal.guard(&up.access_key_id);
+                self.journal.guard(&up.access_key_secret);
                 if let Some(sender) = self.up.take() {
                     // A caller that stopped waiting takes the lab down by itself.
                     let _ = sender.send(Ok(up));

@@ -69,7 +69,7 @@ impl Manager {
             return Err(SetupError::EmptyAdminKey);
         }
         if let Some(journal) = &options.journal {
-            journal.conceal(&options.admin_key);
+            journal.guard(&options.admin_key);
         }
         let keys = KeyStore::new(options.client.clone(), &options.system_namespace, &options.admin_key);
         let runtime = RuntimeClient::new(options.runtime_certificates.as_ref())?;

@@ -214,6 +214,7 @@ impl Sink {
             self.journal.add(draft);
             return;
         }
+        self.journal.inspect(&format!("log of {}, container {}", self.pod, self.container), &text);
         if let Some(capture) = &self.capture {
             capture.add(&text);
         }

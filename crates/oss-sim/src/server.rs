@@ -105,12 +105,12 @@ impl OssSim {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Adds an AccessKey, or gives a known id another secret and other rights. The journal conceals both from now
+    /// Adds an AccessKey, or gives a known id another secret and other rights. The journal guards both from now
     /// on.
     pub fn add_key(&self, id: &str, secret: &str, access: Access) {
         if let Some(journal) = &self.inner.journal {
-            journal.conceal(id);
-            journal.conceal(secret);
+            journal.guard(id);
+            journal.guard(secret);
         }
         self.inner.keys.add(id, secret, access);
     }

@@ -159,7 +159,7 @@ async fn resolve(manager: &Manager, intents: &[CsiMountConfig]) -> Result<Vec<Re
     let mounts = runtime_client::resolve_mounts(&options.client, &options.drivers, intents).await?;
     if let Some(journal) = &options.journal {
         for secret in mounts.iter().flat_map(|mount| mount.request.secrets.values()) {
-            journal.conceal(secret);
+            journal.guard(secret);
         }
     }
     Ok(mounts)
