@@ -71,6 +71,10 @@ impl Driver {
         loop {
             let problem = match timeout_at(self.deadline, UnixStream::connect(&self.socket)).await {
                 Ok(Ok(stream)) => return Ok(stream),
+                // A socket that only root may use never becomes another one.
+                Ok(Err(problem)) if problem.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(Failure::Denied(self.socket.clone()));
+                }
                 Ok(Err(problem)) => problem,
                 Err(_) => io::ErrorKind::TimedOut.into(),
             };
@@ -100,6 +104,7 @@ async fn channel(stream: UnixStream, socket: &Path) -> Result<Channel, Failure> 
 enum Failure {
     Answered(Status),
     Broken(String),
+    Denied(PathBuf),
     Late { limit: Duration, last: String },
 }
 
@@ -110,6 +115,13 @@ impl Failure {
                 (Reason::DeadlineExceeded, format!("no answer within {limit:?}: {last}"))
             }
             Self::Broken(text) => (Reason::Unavailable, text),
+            Self::Denied(socket) => (
+                Reason::Failed(Code::PermissionDenied),
+                format!(
+                    "PermissionDenied: operation not permitted: {} is for root, so the main container has to run as root",
+                    socket.display()
+                ),
+            ),
             // The transport's own errors have a source; those that the driver sent have none.
             Self::Answered(status) if status.source().is_some() => {
                 (Reason::Unavailable, "the connection to the driver broke off".to_owned())

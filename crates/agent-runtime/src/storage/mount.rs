@@ -36,14 +36,18 @@ impl Agent {
         let directories = self.directories(&driver, &request.target_path).await?;
         check_attributes(&driver, &request)?;
         let staging = directories.staging();
-        let _turn = self.turns.take(&staging).await;
+        let turn = self.turns.take_for_mount(&staging).await;
         let fingerprint = fingerprint(&driver, &request);
         let again = self.ledger.check(&staging, fingerprint)?;
         let directories = Arc::new(directories);
         plan(&directories).await?;
         request.target_path.clone_from(&staging);
-        self.publish(&driver, request, &directories, (!again).then_some(fingerprint)).await?;
-        Ok(staging)
+        let publication = self.publish(&driver, request, &directories, (!again).then_some(fingerprint));
+        tokio::select! {
+            biased;
+            () = turn.is_unwanted() => Err(Problem::new(BUSY, "mount given up: the path is to be unmounted")),
+            outcome = publication => outcome.map(|()| staging),
+        }
     }
 
     fn add_pod_uid(&self, request: &mut NodePublishVolumeRequest) -> Result<(), Problem> {
@@ -92,13 +96,23 @@ impl Agent {
     async fn undo(&self, driver: &str, request: NodeUnpublishVolumeRequest) {
         let staging = request.target_path.clone();
         self.ledger.remove(&staging);
+        match self.unpublish(driver, request).await {
+            Ok(()) => remove_staging(staging).await,
+            Err(problem) => tracing::warn!(%driver, %staging, "cannot undo the mount: {problem}"),
+        }
+    }
+
+    /// Asks for an unmount, again while the driver is still at work on the mount.
+    pub(super) async fn unpublish(
+        &self,
+        driver: &str,
+        request: NodeUnpublishVolumeRequest,
+    ) -> Result<(), Problem> {
         let deadline = Instant::now() + self.surroundings.call_limit;
         loop {
             match Driver::new(&self.surroundings, driver).unpublish(request.clone()).await {
-                Ok(()) => return remove_staging(staging).await,
-                // The mount that is to be taken back is still at work.
                 Err(problem) if problem.reason() == BUSY && Instant::now() < deadline => sleep(PAUSE).await,
-                Err(problem) => return tracing::warn!(%driver, %staging, "cannot undo the mount: {problem}"),
+                outcome => return outcome,
             }
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use csi_api::NodeUnpublishVolumeRequest;
 
 use super::Agent;
-use super::csi::Driver;
 use super::mount::remove_staging;
 use super::presence::check_driver;
 use super::problem::Problem;
@@ -18,7 +17,8 @@ pub(crate) struct UnmountOrder {
 }
 
 impl Agent {
-    /// Unmounts, then removes the link and the staging directory. What is already gone is fine.
+    /// Unmounts, then removes the link and the staging directory. What is already gone is fine, and a mount of the
+    /// same path that is still under way is given up.
     pub(crate) async fn unmount(self: Arc<Self>, order: UnmountOrder) -> Result<(), Problem> {
         let UnmountOrder { driver, mut request } = order;
         check_driver(&driver)?;
@@ -28,9 +28,9 @@ impl Agent {
         let mount_path = request.target_path.clone();
         let directories = self.directories(&driver, &mount_path).await?;
         let staging = directories.staging();
-        let _turn = self.turns.take(&staging).await;
+        let _turn = self.turns.take_for_unmount(&staging).await;
         request.target_path.clone_from(&staging);
-        let outcome = Driver::new(&self.surroundings, &driver).unpublish(request).await;
+        let outcome = self.unpublish(&driver, request).await;
         outcome.map_err(|problem| problem.within(format!("unmount failed for driver {driver}")))?;
         self.ledger.remove(&staging);
         let link = directories.link;

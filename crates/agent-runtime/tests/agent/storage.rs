@@ -306,6 +306,28 @@ async fn silence_is_a_deadline_and_a_late_mount_is_taken_back() {
 }
 
 #[tokio::test]
+async fn a_mount_that_hangs_gives_way_to_its_unmount() {
+    let mounts = Mounts::start().await;
+    mounts.driver.behave(Behaviour::Hangs);
+    let unmount = async {
+        while mounts.driver.published().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let request = json!({ "volumeId": "oss-pv-abc123", "targetPath": mounts.path() });
+        let body = json!({ "driver": OSS, "unpublishRequest": request }).to_string();
+        post(&mounts.sandbox, "unmounts", &body).await
+    };
+    let both = futures::future::join(mounts.mount(), unmount);
+    let ((_, mounted), unmounted) = soon("both answers", both).await;
+    assert_eq!((&mounted["success"], &mounted["code"]), (&json!(false), &json!("Aborted")), "{mounted}");
+    assert_eq!(unmounted, (200, r#"{"success":true}"#.to_owned()), "asked again while the driver is busy");
+    assert_eq!(mounts.driver.unpublished().len(), 2);
+    assert!(!mounts.link().is_symlink() && !mounts.staging().exists());
+    mounts.driver.behave(Behaviour::Mounts);
+    mounts.mounted().await;
+}
+
+#[tokio::test]
 async fn a_socket_is_waited_for() {
     let sandbox = Sandbox::start().await;
     let socket = socket(&sandbox);
@@ -336,6 +358,18 @@ async fn a_socket_that_never_comes_is_a_deadline() {
         post(&sandbox, "mounts", &json!({ "driver": OSS, "publishRequest": request }).to_string()).await;
     assert_eq!(status, 200);
     assert!(answer.contains("DeadlineExceeded") && answer.contains("csi.sock"), "{answer}");
+}
+
+/// More than a command line of Linux can carry (`storage.md` §9 row 73).
+#[tokio::test]
+async fn a_large_request_is_delivered_whole() {
+    let mounts = Mounts::start().await;
+    let mut request = mounts.request();
+    let ballast = "x".repeat(200 * 1024);
+    request.secrets.insert("ballast".into(), ballast.clone());
+    let (_, answer) = mounts.send(OSS, to_json(&request)).await;
+    assert_eq!(answer["success"], true, "{answer}");
+    assert_eq!(mounts.driver.published()[0].secrets.get("ballast"), Some(&ballast));
 }
 
 #[tokio::test]
