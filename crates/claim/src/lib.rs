@@ -211,7 +211,7 @@ impl Claimer {
         token: &str,
         guard: &mut Guard,
     ) -> Result<(), Failed> {
-        let ClaimerOptions { runtime, mount_deadline, .. } = &self.shared.options;
+        let ClaimerOptions { runtime, clock, mount_deadline, .. } = &self.shared.options;
         let started = Instant::now();
         let endpoint = runtime.endpoint(sandbox)?;
         let initialised = runtime.initialise(&endpoint, &request.init(token), Handshake::First).await;
@@ -222,7 +222,8 @@ impl Claimer {
         }
         guard.will_mount(endpoint.clone(), token, &request.mounts);
         let started = Instant::now();
-        runtime.mount_all(&endpoint, Some(token), &request.mounts, *mount_deadline).await?;
+        let expired = clock.sleep(*mount_deadline);
+        runtime.mount_all(&endpoint, Some(token), &request.mounts, expired).await?;
         let paths: Vec<_> = request.mounts.iter().map(|mount| &mount.mount_path).collect();
         self.milestone("mounted", sandbox, json!({"milliseconds": milliseconds(started), "paths": paths}));
         Ok(())

@@ -26,7 +26,7 @@ pub struct ManagerOptions {
     pub domain: Option<String>,
     /// CSI drivers whose volumes may be mounted. Default: OSS and NAS.
     pub drivers: DriverList,
-    /// How long the mounts of one claim may take together. Default: 50 s, below the SDK's 60 s (DECISIONS 8).
+    /// How long the mounts of one claim may take together, by the clock. Default: 50 s, below the SDK's 60 s (DECISIONS 8).
     pub mount_deadline: Duration,
     /// Whether requests may ask for mounts at all. Default: yes; without, they get 403 (DECISIONS 12).
     pub mounts_allowed: bool,

@@ -7,11 +7,12 @@ use contract::errors::{Code, Problem};
 use contract::names::{STORAGE_API_PATH, STORAGE_UNMOUNT_API_PATH};
 use contract::publish;
 use contract::resolve::ResolvedMount;
-use futures::{StreamExt as _, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use crate::redaction::Redaction;
 use crate::{CallError, Endpoint, RuntimeClient};
@@ -62,6 +63,7 @@ struct MountAnswer {
 impl RuntimeClient {
     /// Mounts everything, or fails with what the caller shall read. Mounts that are there already, as asked for, are
     /// fine.
+    /// `expired` completes when all of them together have taken as long as they may.
     ///
     /// # Errors
     /// [`Code::MountTimedOut`] when every mount that failed ran out of time, otherwise [`Code::MountFailed`]; without
@@ -71,18 +73,21 @@ impl RuntimeClient {
         endpoint: &Endpoint,
         token: Option<&str>,
         mounts: &[ResolvedMount],
-        within: Duration,
+        expired: BoxFuture<'static, ()>,
     ) -> Result<(), Problem> {
         let redaction = Redaction::of(mounts, token);
-        let deadline = Instant::now() + within;
+        let expired = expired.shared();
         let attempts = mounts.iter().enumerate().map(|(index, mount)| {
-            let redaction = &redaction;
+            let (redaction, expired) = (&redaction, expired.clone());
             async move {
-                let tried = timeout_at(deadline, self.mount_with_retries(endpoint, token, mount)).await;
+                let tried = tokio::select! {
+                    tried = self.mount_with_retries(endpoint, token, mount) => Some(tried),
+                    () = expired => None,
+                };
                 let (timed_out, reason) = match tried {
-                    Ok(Ok(())) => return None,
-                    Ok(Err(tried)) => (tried.timed_out, redaction.clean(&tried.reason)),
-                    Err(_) => (true, format!("not done within {within:?}")),
+                    Some(Ok(())) => return None,
+                    Some(Err(tried)) => (tried.timed_out, redaction.clean(&tried.reason)),
+                    None => (true, "not done in the time that the mounts of a claim have".to_owned()),
                 };
                 let (mount_path, driver) = (mount.mount_path.clone(), mount.driver.clone());
                 Some(Failure { index, mount_path, driver, timed_out, reason })

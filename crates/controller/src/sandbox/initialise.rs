@@ -110,7 +110,8 @@ async fn restore(context: &Context, sandbox: &Sandbox) -> Result<(), Problem> {
     let token = note(annotations::RUNTIME_ACCESS_TOKEN)
         .or(init.as_ref().map(|init| init.access_token.as_str()))
         .filter(|token| !token.is_empty());
-    context.claimer.runtime().mount_all(&endpoint, token, &mounts, context.mount_deadline).await
+    let expired = context.clock.sleep(context.mount_deadline);
+    context.claimer.runtime().mount_all(&endpoint, token, &mounts, expired).await
 }
 
 /// The persisted list; a user may have written it, so it is checked like a request's.

@@ -186,9 +186,11 @@ async fn a_template_without_the_csi_runtime_is_refused_early() {
 
 #[tokio::test]
 async fn a_manager_with_mounts_switched_off_answers_403() {
-    let lab = Lab::with(|options| options.mounts_allowed = false).await;
+    let envd = Envd::start().await;
+    let lab = ready(&envd, |options| options.mounts_allowed = false).await;
     let (status, error) = lab.post("/sandboxes", json!({"templateID": POOL, "metadata": one_mount()})).await;
     assert_eq!((status, error["error_code"].as_str()), (403, Some("mounts-not-allowed")), "{error}");
+    assert_eq!(lab.available(POOL).await, 1, "the pool is untouched");
 }
 
 #[tokio::test]
