@@ -7,8 +7,8 @@ CARGO ?= cargo
 SCENARIOS ?= scenarios
 REPORT ?= target/mountlab
 # Programs of the machine that the tests drive: package=program pairs.
-RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=-
-TEST_PACKAGES := $(RUN_PACKAGES) golang-go=go kubernetes-client=kubectl libnfs-utils=nfs-ls nodejs=node npm=npm s3fs=s3fs uidmap=newuidmap
+RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=- kubernetes-client=kubectl
+TEST_PACKAGES := $(RUN_PACKAGES) golang-go=go libnfs-utils=nfs-ls nodejs=node npm=npm s3fs=s3fs uidmap=newuidmap
 
 .PHONY: help run test e2e bench lint build release tools-run tools-test clean
 

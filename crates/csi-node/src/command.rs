@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clock::SystemClock;
-use contract::names::drivers;
+use contract::names::{csi_agent, drivers};
 
 use crate::driver::Driver;
+use crate::faults::{FaultOptions, Faults};
 use crate::nas::{MounterKind, NasDriver, NasDriverOptions};
 use crate::oss::{ConnectLimits, FuseOption, OssDriver, OssDriverOptions};
 use crate::s3::Limits;
@@ -69,6 +70,15 @@ struct Serve {
     /// Port of NAS servers.
     #[arg(long, value_name = "PORT", default_value_t = 2049, value_parser = clap::value_parser!(u16).range(1..))]
     nas_port: u16,
+    /// Folder of the faults in force; a lab puts them there.
+    #[arg(long, value_name = "DIR", env = csi_agent::FAULTS_VARIABLE)]
+    faults: Option<PathBuf>,
+    /// Faults that this agent always has, as a JSON list; an image may come with some.
+    #[arg(long, value_name = "JSON", env = csi_agent::DEFECTS_VARIABLE)]
+    defects: Option<String>,
+    /// Name of the pod: faults may be for one.
+    #[arg(long, value_name = "NAME", env = "HOSTNAME", default_value = "")]
+    pod: String,
 }
 
 /// Which client mounts NAS volumes.
@@ -134,7 +144,12 @@ async fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
         Verb::Serve(options) => {
             log_to_stderr();
             let drivers = options.sockets.drivers.iter().map(|name| driver(name, &options)).collect();
-            serve::serve(&options.sockets.socket_dir, drivers, &options.node_id).await?;
+            let faults = Faults::new(FaultOptions {
+                directory: options.faults.clone(),
+                defects: options.defects.clone(),
+                pod: options.pod.clone(),
+            })?;
+            serve::serve(&options.sockets.socket_dir, drivers, &options.node_id, faults).await?;
         }
         Verb::Wait(options) => {
             let deadline = Duration::from_secs(options.deadline);

@@ -6,8 +6,7 @@
 //!                        nothing touched)       or the process ends)
 //! ```
 //!
-//! Every step is a trait object, so that faults can be wrapped around each of them: a call that fails, that hangs,
-//! or that does its work and then fails.
+//! Every step is a trait object: the node service's order of work is tested without a store or a kernel.
 
 use std::fmt::Debug;
 use std::path::Path;

@@ -2,8 +2,8 @@
 //! systems that they mount.
 //!
 //! ```text
-//!   helper ──gRPC──► identity, node          calls, locks, what is published where
-//!                        │ driver            the boundary of a storage driver (faults wrap it)
+//!   helper ──gRPC──► identity, faults(node)  calls, locks, what is published where
+//!                        │ driver            the boundary of a storage driver
 //!                        ▼
 //!                       oss ──► fs ──► s3    a bucket as a FUSE file system
 //!                       nas ──► fuse         an NFS export: the kernel's client, or one of our own
@@ -18,6 +18,7 @@
 mod checks;
 mod command;
 pub mod driver;
+mod faults;
 pub mod fs;
 mod fuse;
 mod identities;
@@ -33,6 +34,7 @@ mod wait;
 
 pub use command::main;
 pub use driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity};
+pub use faults::{FaultOptions, FaultOptionsError, Faults, FaultyNode};
 pub use identity::IdentityService;
 pub use mounts::{KernelMounts, MountTable};
 pub use nas::{NasDriver, NasDriverOptions};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use csi_api::identity_server::IdentityServer;
 use csi_api::node_server::NodeServer;
+use futures::{Stream, StreamExt as _};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::driver::Driver;
+use crate::faults::{CuttableStream, Faults, FaultyNode};
 use crate::identity::IdentityService;
 use crate::mounts::KernelMounts;
 use crate::node::{NodeOptions, NodeService};
@@ -56,11 +58,17 @@ pub fn socket_path(directory: &Path, driver: &str) -> PathBuf {
     directory.join(driver).join("csi.sock")
 }
 
-/// Serves `drivers` on sockets below `directory` until SIGTERM or SIGINT, then saves and unmounts everything.
+/// Serves `drivers` on sockets below `directory` until SIGTERM or SIGINT, then saves and unmounts everything. Calls go
+/// wrong where one of `faults` strikes them.
 ///
 /// # Errors
 /// When a socket can't be made, or a volume can't be unmounted at the end.
-pub async fn serve(directory: &Path, drivers: Vec<Arc<dyn Driver>>, node_id: &str) -> Result<(), ServeError> {
+pub async fn serve(
+    directory: &Path,
+    drivers: Vec<Arc<dyn Driver>>,
+    node_id: &str,
+    faults: Faults,
+) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
     let (stop, _) = watch::channel(false);
@@ -80,8 +88,8 @@ pub async fn serve(directory: &Path, drivers: Vec<Arc<dyn Driver>>, node_id: &st
         let mut stopped = stop.subscribe();
         let server = Server::builder()
             .add_service(IdentityServer::new(IdentityService::new(&name)))
-            .add_service(NodeServer::new(service.clone()))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            .add_service(NodeServer::new(FaultyNode::new(service.clone(), faults.clone(), &name)))
+            .serve_with_incoming_shutdown(connections(listener), async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             });
         services.push(service);
@@ -114,6 +122,10 @@ pub async fn serve(directory: &Path, drivers: Vec<Arc<dyn Driver>>, node_id: &st
         (Some(driver), true) => Err(ServeError::Ended { driver }),
         (None, true) => Ok(()),
     }
+}
+
+fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<CuttableStream>> {
+    UnixListenerStream::new(listener).map(|accepted| accepted.map(CuttableStream::new))
 }
 
 /// A listener at `path`, in the place of a socket that an earlier process left there.

@@ -54,9 +54,8 @@ impl Backend for Embedded {
         NAME
     }
 
-    fn missing(&self, needed: &[Capability]) -> Vec<Capability> {
-        let lacks = |capability: &&Capability| matches!(capability, Capability::RpcFaults);
-        needed.iter().filter(lacks).copied().collect()
+    fn missing(&self, _needed: &[Capability]) -> Vec<Capability> {
+        Vec::new()
     }
 
     fn requirements(&self) -> Vec<Requirement> {

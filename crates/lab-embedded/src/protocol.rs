@@ -111,6 +111,8 @@ pub(crate) enum Report {
 pub(crate) enum Refusal {
     /// No such object.
     NotFound {
+        /// Kind of the object.
+        what: String,
         /// Its name.
         name: String,
     },
@@ -127,7 +129,7 @@ impl Refusal {
     /// The error for the caller outside.
     pub(crate) fn into_error(self, lab: &str) -> LabError {
         match self {
-            Self::NotFound { name } => LabError::NotFound { what: "sandbox", name },
+            Self::NotFound { what, name } => LabError::NotFound { what, name },
             Self::Failed { part, reason } => LabError::Part { lab: lab.to_owned(), part, reason },
         }
     }

@@ -47,7 +47,7 @@ pub enum LabError {
     #[error("{what} {name} is not in this lab")]
     NotFound {
         /// Kind of the object.
-        what: &'static str,
+        what: String,
         /// Its name.
         name: String,
     },

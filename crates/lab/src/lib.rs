@@ -19,7 +19,9 @@ mod storage;
 pub use access::{Access, NetworkFileSystem, ObjectStore};
 pub use backend::{Backend, Capability, Lab, Leftover, UpOptions};
 pub use error::LabError;
-pub use fault::{Fault, FaultHandle, KillFault, NasFault, OssFault};
+pub use fault::{
+    CapacityFault, CsiCall, CsiCode, CsiEffect, CsiFault, Fault, FaultHandle, KillFault, NasFault, OssFault,
+};
 pub use mounts::Mount;
 pub use requirement::Requirement;
 pub use storage::{ExportAccess, ExportCall, ExportEntry, ExportOptions, ExportReply, Squash};

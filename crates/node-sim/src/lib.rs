@@ -30,7 +30,7 @@ mod runtime;
 pub mod shim;
 mod watch;
 
-pub use catalogue::{BaseError, Catalogue, EXECUTABLE_IN_IMAGE};
+pub use catalogue::{Addition, BaseError, Catalogue, EXECUTABLE_IN_IMAGE};
 pub use leftovers::Leftover;
 pub use logs::{LogLine, LogReader};
 pub use mounts::Mount;

@@ -414,7 +414,7 @@ fn prepare_state(
     let agent_executable =
         catalogue.agent_executable.map(|agent| read_only("agent-runtime", &agent)).transpose()?;
     let base = Base::make(&base_folder, Path::new("/"))?;
-    Ok((base, shim, Catalogue { mountlab_executable, agent_executable }))
+    Ok((base, shim, Catalogue { mountlab_executable, agent_executable, ..catalogue }))
 }
 
 /// Whether user ids here are not those of the machine.

@@ -51,6 +51,7 @@ fn explain_one(planned: &Planned) -> String {
             Some(expect) => {
                 let _ = writeln!(text, "       expect {}", expect.0);
             }
+            None if step.background.is_some() => {}
             None => {
                 let _ = writeln!(text, "       expect success");
             }

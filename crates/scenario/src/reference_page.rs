@@ -30,7 +30,7 @@ have to hold:\n\n\
 | `not: X` | X does not compare |\n\n\
 A step without `expect` has to succeed. So does one whose `expect` says nothing of `status`, `code`, `message`, `exitCode` or `error`.\n\n\
 `${name.field}` in any text of a step stands for a part of what the step of that name gave: `${sbx.id}`, `${sbx.pod}`, \
-`${sbx.namespace}` of a sandbox, the outcome's members of `run` and `get`. `${lab.e2bUrl}`, `${lab.e2bDomain}`, `${lab.kubeconfig}`, \
+`${sbx.namespace}` of a sandbox, the outcome's members of `run`, `get`, `shell` and `kubectl`. `${lab.e2bUrl}`, `${lab.e2bDomain}`, `${lab.kubeconfig}`, \
 `${oss.bucket}`, `${oss.endpoint}`, `${oss.insideEndpoint}`, `${oss.region}`, `${oss.accessKeyId}`, \
 `${nas.server}`, `${nas.outsideServer}` and `${nas.outsidePort}` are always there. A name without a \
 dot, such as `${HOME}`, is left to the shell.\n\n\
@@ -56,7 +56,9 @@ pub fn reference_page() -> String {
         named(&mut page, name, &definitions);
     }
     page.push_str("\n## Faults\n");
-    for name in ["OssFault", "NasFault", "KillFault"] {
+    let faults =
+        ["OssFault", "CapacityFault", "NasFault", "CsiFault", "CsiCall", "CsiEffect", "CsiCode", "KillFault"];
+    for name in faults {
         named(&mut page, name, &definitions);
     }
     page
@@ -130,7 +132,9 @@ fn kind(member: &Value) -> String {
         Some("Expect") => return "see [comparing](#comparing)".to_owned(),
         Some("Step") => return "[step](#steps)".to_owned(),
         Some("Fault") => {
-            return "`oss`: [OssFault](#ossfault), `nas`: [NasFault](#nasfault), or `kill`: [KillFault](#killfault)".to_owned();
+            return "`oss`: [OssFault](#ossfault), `ossCapacity`: [CapacityFault](#capacityfault), \
+                `nas`: [NasFault](#nasfault), `csi`: [CsiFault](#csifault), or `kill`: [KillFault](#killfault)"
+                .to_owned();
         }
         Some(name) => return format!("[{name}](#{})", name.to_lowercase()),
         None => {}

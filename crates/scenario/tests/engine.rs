@@ -227,6 +227,33 @@ async fn a_machine_that_cannot_run_it_has_an_exit_status_of_its_own() {
 }
 
 #[tokio::test]
+async fn what_is_started_goes_on_while_other_steps_are_carried_out() {
+    let bench = Bench::new();
+    let double = created(Script::default()).await;
+    // The first program ends when the second one has run, and would wait forever before it.
+    let text = document(
+        "steps:\n  - background: waiting\n    shell: {command: 'until [ -e FOLDER/go ]; do sleep 0.01; done; echo went; exit 3'}\n  \
+         - shell: {command: 'touch FOLDER/go'}\n  - join: waiting\n    expect: {exitCode: 3, stdout: \"went\\n\"}\n  \
+         - background: failing\n    shell: {command: 'false'}\n  - join: failing\n",
+    )
+    .replace("FOLDER", &bench.folder.path().display().to_string());
+    let summary = bench.run(&double, &text).await;
+    assert!(summary.scenarios[0].steps[2].held, "{}", bench.failures(&summary));
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
+async fn a_secret_that_shows_fails_its_scenario() {
+    let bench = Bench::new();
+    let on_mounts = vec![("csi", "NodePublishVolume", "/data".to_owned(), json!({"message": SECRET}))];
+    let double = created(Script { on_mounts, ..Script::default() }).await;
+    let text = document(&format!("{CREATE}  - mounts: {{in: sbx}}\n    expect: []\n"));
+    let summary = bench.run(&double, &text).await;
+    assert_eq!(summary.scenarios[0].verdict, Verdict::Failed);
+    assert_snapshot!(bench.failures(&summary));
+}
+
+#[tokio::test]
 async fn secrets_are_in_no_file_of_the_report() {
     let bench = Bench::new();
     let double = Double::new(Script::default()).await;

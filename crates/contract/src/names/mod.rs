@@ -2,6 +2,7 @@
 
 pub mod annotations;
 pub mod containers;
+pub mod csi_agent;
 pub mod drivers;
 pub mod events;
 pub mod finalizers;

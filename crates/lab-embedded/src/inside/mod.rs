@@ -3,6 +3,7 @@
 mod calls;
 mod credentials;
 mod exports;
+mod faults;
 mod logs;
 mod memory;
 mod parts;

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::credentials::{Credentials, REGION};
+use super::faults::{self, Faults};
 use super::{Listeners, forward, logs, send};
 use crate::protocol::{Hello, Report, Up};
 
@@ -40,6 +41,9 @@ const PORT_MAPPER_PORT: u16 = 111;
 /// Where the lab's own files are: in memory, in its own mount namespace.
 const STATE: &str = "/run/mountlab";
 
+/// The folder among them that CSI agents read their faults from.
+const FAULTS: &str = "faults";
+
 /// What a running lab consists of.
 pub(crate) struct Parts {
     /// The clock that a scenario moves.
@@ -50,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) object_store: OssSim,
     /// The NFS server.
     pub(crate) network_file_system: NasSim,
+    /// The faults that were injected.
+    pub(crate) faults: Faults,
     /// Where the lab's files are.
     pub(crate) state: PathBuf,
     /// The manager's background work ends when this is dropped.
@@ -101,7 +107,7 @@ impl Parts {
         let credentials = Credentials::draw();
         let journal = Journal::new(shared.clone());
         for secret in [&credentials.e2b_key, &credentials.access_key_id, &credentials.access_key_secret] {
-            journal.conceal(secret);
+            journal.guard(secret);
         }
         forward(&journal, reports.clone());
         let mut phases = Phases { journal: &journal, lab: &hello.name, since: Instant::now() };
@@ -152,7 +158,9 @@ impl Parts {
             access_key_id: credentials.access_key_id,
             access_key_secret: credentials.access_key_secret,
         };
-        Ok((Self { clock, node, object_store, network_file_system, state, _manager: manager }, up))
+        let faults = Faults::new(state.join(FAULTS), journal.clone());
+        let parts = Self { clock, node, object_store, network_file_system, faults, state, _manager: manager };
+        Ok((parts, up))
     }
 }
 
@@ -160,7 +168,7 @@ impl Parts {
 fn make_state(state: &Path) -> std::io::Result<PathBuf> {
     let flags = rustix::mount::MountFlags::NODEV | rustix::mount::MountFlags::NOSUID;
     rustix::mount::mount("mountlab", "/run", "tmpfs", flags, Some(c"mode=0755"))?;
-    for folder in ["node", "object-store", "network-file-system"] {
+    for folder in ["node", "object-store", "network-file-system", FAULTS] {
         fs::create_dir_all(state.join(folder))?;
     }
     Ok(state.to_path_buf())
@@ -207,6 +215,7 @@ async fn start_node(
         executable,
     );
     options.network.callers = callers();
+    options.catalogue.additions = faults::images(&state.join(FAULTS));
     Node::start(options).await.map_err(failed("node"))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Nothing is pulled. Every image is made from the machine's own program folders ([`base`]), and the names differ in
 //! what is added: an image whose last path component is `agent-runtime` or `csi-agent` also has the product's own
-//! executable at `/usr/local/bin/mountlab`, whatever registry and tag it is asked for with.
+//! executable at `/usr/local/bin/mountlab`, whatever registry and tag it is asked for with. Whoever starts a node says
+//! what else its images have ([`Addition`]).
 
 mod base;
 mod reference;
@@ -34,6 +35,28 @@ pub struct Catalogue {
     pub mountlab_executable: PathBuf,
     /// The executable of the in-sandbox agent alone, if it was built: images have it beside the other one.
     pub agent_executable: Option<PathBuf>,
+    /// What some images have besides.
+    pub additions: Vec<Addition>,
+}
+
+/// What some images have besides.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Addition {
+    /// The images whose last path component this is, in any registry.
+    pub image: String,
+    /// Only those with this tag; absent means every one.
+    pub tag: Option<String>,
+    /// Environment below the container's own.
+    pub environment: Vec<(String, String)>,
+    /// Folders of the machine that are in the image, for writing: from, to.
+    pub folders: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Addition {
+    fn is_for(&self, reference: &Reference) -> bool {
+        self.image == reference.last_component()
+            && self.tag.as_deref().is_none_or(|tag| reference.tag() == Some(tag))
+    }
 }
 
 /// What an image name stands for.
@@ -49,6 +72,8 @@ pub(crate) struct Image {
     pub(crate) environment: Vec<(String, String)>,
     /// Files of the machine that appear in the image: from, to.
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
+    /// Folders of the machine that appear in the image, for writing: from, to.
+    pub(crate) folders: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Why there is no such image.
@@ -71,7 +96,7 @@ impl Catalogue {
     /// The catalogue of `executable`, and of the agent's own executable if that is in the same folder.
     pub fn new(executable: PathBuf) -> Self {
         let agent = Some(executable.with_file_name(AGENT)).filter(|path| path.is_file());
-        Self { mountlab_executable: executable, agent_executable: agent }
+        Self { mountlab_executable: executable, agent_executable: agent, additions: Vec::new() }
     }
 
     /// Looks an image up.
@@ -88,12 +113,19 @@ impl Catalogue {
             files.push((self.mountlab_executable.clone(), place.to_owned()));
             files.extend(self.agent_executable.clone().map(|agent| (agent, place.with_file_name(AGENT))));
         }
+        let mut environment = vec![("PATH".to_owned(), IMAGE_PATH.to_owned())];
+        let mut folders = Vec::new();
+        for addition in self.additions.iter().filter(|addition| addition.is_for(&reference)) {
+            environment.extend(addition.environment.iter().cloned());
+            folders.extend(addition.folders.iter().cloned());
+        }
         Ok(Image {
             id: format!("{}@sha256:{digest}", reference.repository()),
             name,
             entry_point: Vec::new(),
-            environment: vec![("PATH".to_owned(), IMAGE_PATH.to_owned())],
+            environment,
             files,
+            folders,
         })
     }
 }
@@ -105,7 +137,17 @@ mod tests {
     use super::*;
 
     fn catalogue() -> Catalogue {
-        Catalogue { mountlab_executable: "/opt/mountlab".into(), agent_executable: None }
+        let broken = Addition {
+            image: "csi-agent".into(),
+            tag: Some("v1-broken".into()),
+            environment: vec![("DEFECT".into(), "yes".into())],
+            folders: vec![("/faults".into(), "/run/faults".into())],
+        };
+        Catalogue {
+            mountlab_executable: "/opt/mountlab".into(),
+            agent_executable: None,
+            additions: vec![broken],
+        }
     }
 
     #[rstest]
@@ -117,6 +159,18 @@ mod tests {
     fn component_images_hold_the_executable(#[case] image: &str, #[case] expected: bool) {
         let image = catalogue().resolve(image).expect("an image");
         assert_eq!(!image.files.is_empty(), expected);
+    }
+
+    #[rstest]
+    #[case("registry.example/acs/csi-agent:v1-broken", true)]
+    #[case("csi-agent:v1-broken", true)]
+    #[case("csi-agent:v1", false)]
+    #[case("csi-agent", false)]
+    #[case("registry.example/csi-agent/python:v1-broken", false)]
+    fn additions_follow_name_and_tag(#[case] image: &str, #[case] expected: bool) {
+        let image = catalogue().resolve(image).expect("an image");
+        assert_eq!(image.environment.iter().any(|(name, _)| name == "DEFECT"), expected);
+        assert_eq!(!image.folders.is_empty(), expected);
     }
 
     #[rstest]

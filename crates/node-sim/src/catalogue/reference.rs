@@ -56,6 +56,12 @@ impl Reference {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
+    /// The tag; `latest` stands for a missing one, and there is none where a digest says which image it is.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        let tag = self.version.strip_prefix(':')?;
+        tag.split('@').next()
+    }
+
     /// Whether the registry's host is below `.invalid`, a domain that is reserved for never existing.
     pub(crate) fn registry_is_unreachable(&self) -> bool {
         let host = self.registry.split(':').next().unwrap_or_default();
@@ -121,6 +127,16 @@ mod tests {
     )]
     fn names_are_completed(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(Reference::parse(text).map(|reference| reference.to_string()).as_deref(), Some(expected));
+    }
+
+    #[rstest]
+    #[case("python", Some("latest"))]
+    #[case("localhost:5000/acs/csi-agent:v1", Some("v1"))]
+    #[case("python@sha256:DIGEST", None)]
+    #[case("python:3@sha256:DIGEST", Some("3"))]
+    fn tags(#[case] text: &str, #[case] expected: Option<&str>) {
+        let text = text.replace("DIGEST", &"0".repeat(64));
+        assert_eq!(Reference::parse(&text).expect("a name").tag(), expected);
     }
 
     proptest! {

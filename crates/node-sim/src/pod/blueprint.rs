@@ -140,6 +140,9 @@ fn overlays(context: &PodContext, image: &Image, place: &Path) -> io::Result<Vec
         file.parent().map_or(Ok(()), make)?;
         fs::write(file, "")?;
     }
+    for (_, target) in &image.folders {
+        make(&in_layer(&overlays, target))?;
+    }
     Ok(overlays)
 }
 
@@ -169,6 +172,7 @@ fn mounts(
     };
     let mut mounts: Vec<_> =
         image.files.iter().map(|(from, to)| plain(from.clone(), to.clone(), true)).collect();
+    mounts.extend(image.folders.iter().map(|(from, to)| plain(from.clone(), to.clone(), false)));
     for file in ["hosts", "hostname", "resolv.conf"] {
         mounts.push(plain(context.directory.join("etc").join(file), Path::new("/etc").join(file), false));
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use clock::SharedClock;
 use e2b_client::{Client, SandboxInfo, Settings};
 use journal::Journal;
@@ -98,7 +100,7 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: SharedClock,
     objects: OnceCell<Objects>,
     names: Arc<Mutex<Names>>,
-    concealer: Concealer,
+    concealer: Mutex<Concealer>,
 }
 
 impl<'a> Context<'a> {
@@ -113,17 +115,7 @@ impl<'a> Context<'a> {
         settings.request_limit = planned.scenario.limits.step.0;
         let client = Client::new(settings).map_err(|error| StepError::of(&error))?;
         let placeholders = placeholders(planned, access);
-        let mut concealer = Concealer::default();
-        let secrets = [
-            placeholders.get("YOUR_ACCESS_KEY_SECRET"),
-            access.object_store.as_ref().map(|store| &store.access_key_secret),
-            Some(&access.e2b_key),
-        ];
-        for secret in secrets.into_iter().flatten() {
-            lab.journal().conceal(secret);
-            concealer.add(secret);
-        }
-        Ok(Self {
+        let context = Self {
             planned,
             lab,
             client,
@@ -132,21 +124,62 @@ impl<'a> Context<'a> {
             clock,
             objects: OnceCell::new(),
             names: Arc::default(),
-            concealer,
-        })
+            concealer: Mutex::default(),
+        };
+        let secrets = [
+            context.placeholders.get("YOUR_ACCESS_KEY_ID"),
+            context.placeholders.get("YOUR_ACCESS_KEY_SECRET"),
+            access.object_store.as_ref().map(|store| &store.access_key_secret),
+            Some(&access.e2b_key),
+        ];
+        for secret in secrets.into_iter().flatten() {
+            context.guard(secret);
+        }
+        Ok(context)
     }
 
     pub(crate) fn journal(&self) -> &Journal {
         self.lab.journal()
     }
 
+    /// From now on nothing may show `secret`.
+    fn guard(&self, secret: &str) {
+        self.journal().guard(secret);
+        self.lock_concealer().guard(secret);
+    }
+
+    /// Guards what a Secret holds, given the object or a part of it.
+    pub(crate) fn guard_contents(&self, secret: &Value) {
+        let texts = |member: &str| {
+            let members = secret.get(member).and_then(Value::as_object).into_iter().flatten();
+            members.filter_map(|(_, value)| value.as_str()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        for plain in texts("stringData") {
+            self.guard(plain.trim());
+        }
+        for encoded in texts("data") {
+            let decoded =
+                BASE64_STANDARD.decode(&encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            self.guard(decoded.as_deref().unwrap_or(&encoded).trim());
+        }
+    }
+
+    /// What is guarded so far.
+    pub(crate) fn concealer(&self) -> Concealer {
+        self.lock_concealer().clone()
+    }
+
     /// Takes secrets out of a text that is about to be shown or kept.
     pub(crate) fn conceal(&self, text: &str) -> String {
-        self.concealer.conceal_text(text)
+        self.lock_concealer().conceal_text(text)
     }
 
     pub(crate) fn conceal_value(&self, value: Value) -> Value {
-        self.concealer.conceal_value(value)
+        self.lock_concealer().conceal_value(value)
+    }
+
+    fn lock_concealer(&self) -> MutexGuard<'_, Concealer> {
+        self.concealer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The Kubernetes API, connected to on first use.
@@ -268,7 +301,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Names> {
+    fn lock(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

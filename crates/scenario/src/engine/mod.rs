@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! up ─► seed buckets ─► apply objects ─► pools ready ─► steps ─► eventually, pools
-//!    ─► kill sandboxes ─► nothing left ─► never, count, order ─► report folder ─► down
+//!    ─► kill sandboxes ─► nothing left ─► never, count, order ─► no secret shown ─► report folder ─► down
 //! ```
 
+mod background;
 mod cleanup;
 mod context;
 mod failure;
@@ -13,6 +14,7 @@ mod observer;
 mod pools;
 mod record;
 mod scenario;
+mod secrecy;
 mod setup;
 mod steps;
 mod summary;

@@ -1,17 +1,19 @@
 //! One scenario, from its lab's first breath to its last.
 
+use journal::secrecy::Concealer;
 use journal::source;
 use lab::{Capability, Lab, LabError, UpOptions};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::background::Background;
 use super::context::{Context, StepError};
 use super::failure::Failure;
 use super::observer::{Event, PauseInfo};
 use super::record::{Record, record_part};
 use super::steps::{self, Carried};
 use super::summary::{ScenarioResult, StepResult, Verdict};
-use super::{DOWN, DOWN_AFTER_STOP, Run, cleanup, setup};
+use super::{DOWN, DOWN_AFTER_STOP, Run, cleanup, secrecy, setup};
 use crate::model::Scenario;
 use crate::programs;
 use crate::read::Planned;
@@ -78,6 +80,8 @@ impl Run<'_> {
 
     async fn with_lab(&self, planned: &Planned, lab: &dyn Lab, record: &mut Record) {
         let context = Context::new(planned, lab, self.options.cache.clone(), self.options.clock.clone());
+        let place = planned.source.path.display().to_string();
+        let mut guarded = Concealer::default();
         match context {
             Err(error) => record.result.failures.push(record.failure("setup", &error)),
             Ok(context) => {
@@ -87,7 +91,9 @@ impl Run<'_> {
                     error = end_of(lab) => record.result.failures.push(record.failure("lab", &StepError::of(&error))),
                     () = self.work(&context, record) => {}
                 }
+                record.result.failures.extend(secrecy::of_journal(lab.journal(), &place));
                 record.conceal(&context);
+                guarded = context.concealer();
             }
         }
         record.settle();
@@ -97,8 +103,9 @@ impl Run<'_> {
         record.result.entries = lab.journal().len();
         if let Err(error) = report::write_scenario(&record.result, lab.journal()) {
             record.result.failures.push(record.failure("report", &StepError::of(&error)));
-            record.settle();
         }
+        record.result.failures.extend(secrecy::of_files(&record.result.folder, &guarded, &place));
+        record.settle();
         self.pause(lab, record).await;
     }
 
@@ -145,6 +152,7 @@ impl Run<'_> {
     async fn steps(&self, context: &Context<'_>, record: &mut Record) -> bool {
         let scenario = &context.planned.scenario;
         let total = scenario.steps.len();
+        let mut background = Background::default();
         for (index, step) in scenario.steps.iter().enumerate() {
             let number = index + 1;
             let line = context.planned.line_of_step(index);
@@ -157,7 +165,8 @@ impl Run<'_> {
             let begun = Instant::now();
             let part = format!("step {number} of {total}: {title}");
             let place = format!("{}:{line}", context.planned.source.path.display());
-            let Carried { outcome, failure } = steps::carry_out(context, step, &part, &place).await;
+            let Carried { outcome, failure } =
+                steps::carry_out(context, &mut background, step, &part, &place).await;
             let held = failure.is_none();
             let entry = json!({"title": title, "held": held, "outcome": outcome});
             context.journal().record(source::SCENARIO, "outcome", &subject, entry);
@@ -245,7 +254,8 @@ fn needed(scenario: &Scenario) -> Vec<Capability> {
     }
     for fault in scenario.steps.iter().filter_map(|step| step.fault.as_ref()) {
         needed.push(match fault.inject {
-            lab::Fault::Oss(_) | lab::Fault::Nas(_) => Capability::StorageFaults,
+            lab::Fault::Oss(_) | lab::Fault::OssCapacity(_) | lab::Fault::Nas(_) => Capability::StorageFaults,
+            lab::Fault::Csi(_) => Capability::RpcFaults,
             lab::Fault::Kill(_) => Capability::ProcessFaults,
         });
     }

@@ -63,6 +63,9 @@ fn accept(operation: &str, error: Option<(String, String)>) -> Result<(), StepEr
 pub(super) async fn apply_objects(context: &Context<'_>) -> Result<(), StepError> {
     for object in &context.planned.objects {
         let filled = fill(&object.object, &context.placeholders);
+        if object.kind() == Some("Secret") {
+            context.guard_contents(&filled);
+        }
         context.objects().await?.apply(&filled).await.map_err(|error| {
             let origin = object.fixture.as_deref().unwrap_or("the scenario itself");
             StepError(format!("{} (from {origin})", StepError::of(&error)))

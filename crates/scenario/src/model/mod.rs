@@ -91,7 +91,7 @@ pub struct Scenario {
 pub struct Metadata {
     /// Unique among the scenarios of a run; letters, digits and hyphens.
     pub name: String,
-    /// The rows of the contract that it shows, such as `R44`.
+    /// The rows of the contract that it shows, such as `R44`, and of the failure matrix, such as `F38`.
     #[serde(default)]
     pub covers: Vec<String>,
     /// What it shows, in a sentence or two.

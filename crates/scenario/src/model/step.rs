@@ -24,6 +24,10 @@ macro_rules! steps {
             /// Repeat the action, which must be one that only looks, until its outcome is as expected.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub within: Option<Period>,
+            /// Only start the action, and call it so: the next steps are carried out meanwhile, and a later `join`
+            /// has its outcome. What the action itself names by `as` is known from the `join` on.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub background: Option<String>,
             $(
                 $(#[$doc])*
                 #[serde(rename = $key, default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +104,9 @@ steps! {
     heal "heal": HealStep,
     /// Moves the lab's clock forward. Outcome: `status`.
     advance "advance": Period,
+    /// Waits for the end of the action that a step started in the background, by the name that it gave. Outcome: that
+    /// action's.
+    join "join": String,
     /// Waits for an entry of the journal.
     eventually "eventually": Eventually,
     /// Watches that a state lasts.
@@ -396,6 +403,9 @@ pub struct PythonStep {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShellStep {
+    /// Name by which later steps call its outcome, as in `${name.stdout}`.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// A line for `sh -c`, with `E2B_*`, `OSS_*`, `NAS_*` and `KUBECONFIG` in its environment.
     pub command: String,
     /// The command is killed after this time; absent means the limit `step`.
@@ -407,6 +417,9 @@ pub struct ShellStep {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubectlStep {
+    /// Name by which later steps call its outcome, as in `${name.stdout}`.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The arguments, one item each: `[get, sandbox, -o, wide]`.
     pub arguments: Vec<String>,
     /// What kubectl reads from its standard input.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::check_background::Background;
 use super::check_expectations as expectations;
 use super::decode::suggestion;
 use super::fixtures::{FixtureObject, PLACEHOLDERS};
@@ -100,6 +101,7 @@ fn has_expectation(scenario: &Scenario) -> bool {
 
 fn steps(scenario: &Scenario, root: &Path, sink: &mut Sink<'_>) {
     let mut known: Vec<String> = reference::BUILT_IN.iter().map(|&name| name.to_owned()).collect();
+    let mut background = Background::default();
     for (index, step) in scenario.steps.iter().enumerate() {
         let path = [Segment::from("steps"), index.into()];
         let actions = step.actions();
@@ -115,6 +117,7 @@ fn steps(scenario: &Scenario, root: &Path, sink: &mut Sink<'_>) {
         references(sink, &path, &known);
         arguments(step, &path, root, sink);
         names_used(step, &path, &known, sink);
+        let action = background.step(step, action, &path, &mut known, sink);
         expectations::of_step(step, action, &path, sink);
         if step.within.is_some() && !outcomes::only_looks(action) {
             sink.add(
@@ -131,18 +134,24 @@ fn steps(scenario: &Scenario, root: &Path, sink: &mut Sink<'_>) {
                     "every `as` of a scenario gives a new name",
                 );
             }
-            known.push(name.clone());
+            // A name that is given in the background is known from the join on.
+            if step.background.is_none() {
+                known.push(name.clone());
+            }
         }
     }
+    background.never_joined(sink);
 }
 
-fn name_given(step: &Step) -> Option<(&String, &'static str)> {
+pub(super) fn name_given(step: &Step) -> Option<(&String, &'static str)> {
     let create = step.create.as_ref().map(|step| (&step.name, "create"));
     let connect = step.connect.as_ref().map(|step| (&step.name, "connect"));
     let run = step.run.as_ref().map(|step| (&step.name, "run"));
     let get = step.get.as_ref().map(|step| (&step.name, "get"));
     let fault = step.fault.as_ref().map(|step| (&step.name, "fault"));
-    let (name, key) = create.or(connect).or(run).or(get).or(fault)?;
+    let shell = step.shell.as_ref().map(|step| (&step.name, "shell"));
+    let kubectl = step.kubectl.as_ref().map(|step| (&step.name, "kubectl"));
+    let (name, key) = create.or(connect).or(run).or(get).or(fault).or(shell).or(kubectl)?;
     name.as_ref().map(|name| (name, key))
 }
 

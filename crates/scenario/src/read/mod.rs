@@ -6,6 +6,7 @@
 //! ```
 
 mod check;
+mod check_background;
 mod check_expectations;
 pub(crate) mod decode;
 mod fixtures;

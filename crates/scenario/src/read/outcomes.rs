@@ -45,6 +45,15 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
     own.iter().copied().chain(REFUSAL).collect()
 }
 
+/// Whether the action can be started in the background: it has an outcome that is waited for, and needs no earlier
+/// outcome to be remembered meanwhile.
+pub(crate) fn may_wait(action: &str) -> bool {
+    matches!(
+        action,
+        "create" | "connect" | "kill" | "run" | "write" | "read" | "delete" | "python" | "shell" | "kubectl"
+    )
+}
+
 /// Whether the action only looks, so that it may be repeated until it shows what is expected.
 pub(crate) fn only_looks(action: &str) -> bool {
     matches!(

@@ -13,9 +13,10 @@ use e2b_client::ClientError;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use super::background::Background;
 use super::context::{Context, StepError, chain};
 use super::failure::{Failure, recent};
-use super::judge::{self, Judgement};
+use super::judge::{self as journal, Judgement};
 use crate::matching::{Difference, differences};
 use crate::model::Step;
 
@@ -48,8 +49,29 @@ pub(super) struct Carried {
 /// Members of an expectation that say something about failing, so that success is no longer taken for granted.
 const ABOUT_FAILURE: &[&str] = &["status", "code", "message", "exitCode", "error"];
 
-/// Carries out a step, again and again where it says `within`.
-pub(super) async fn carry_out(context: &Context<'_>, step: &Step, part: &str, place: &str) -> Carried {
+/// Carries out a step, again and again where it says `within`. One that says `background` is only started, and a
+/// `join` waits for it.
+pub(super) async fn carry_out<'a>(
+    context: &'a Context<'_>,
+    background: &mut Background<'a>,
+    step: &'a Step,
+    part: &str,
+    place: &str,
+) -> Carried {
+    if let Some(name) = &step.background {
+        let part = part.to_owned();
+        background.start(name, async move { act(context, step, &part).await });
+        return Carried { outcome: Value::Null, failure: None };
+    }
+    if let Some(name) = &step.join {
+        let finished = background.join(name).await;
+        let (outcome, failure) = judge(context, step, part, place, finished);
+        return Carried { outcome, failure };
+    }
+    background.beside(in_foreground(context, step, part, place)).await
+}
+
+async fn in_foreground(context: &Context<'_>, step: &Step, part: &str, place: &str) -> Carried {
     if let Some(asked) = journal_step(context, step, part, place).await {
         return Carried { outcome: Value::Null, failure: asked.err().map(|failure| *failure) };
     }
@@ -74,13 +96,13 @@ async fn journal_step(context: &Context<'_>, step: &Step, part: &str, place: &st
         if let Err(failure) = fill_pattern(context, &mut filled.entry, part, place) {
             return Some(Err(failure));
         }
-        return Some(judge::eventually(context.journal(), &filled, limits.eventually.0, part, place).await);
+        return Some(journal::eventually(context.journal(), &filled, limits.eventually.0, part, place).await);
     }
     let mut filled = step.holds.clone()?;
     if let Err(failure) = fill_pattern(context, &mut filled.entry, part, place) {
         return Some(Err(failure));
     }
-    Some(judge::holds(context.journal(), &filled, part, place).await)
+    Some(journal::holds(context.journal(), &filled, part, place).await)
 }
 
 fn fill_pattern(
@@ -105,13 +127,28 @@ fn fill_pattern(
 }
 
 async fn once(context: &Context<'_>, step: &Step, part: &str, place: &str) -> (Value, Option<Failure>) {
+    let finished = act(context, step, part).await;
+    judge(context, step, part, place, finished)
+}
+
+/// The outcome as the journal may have it, and why it isn't what the step expects.
+fn judge(
+    context: &Context<'_>,
+    step: &Step,
+    part: &str,
+    place: &str,
+    finished: Result<Outcome, StepError>,
+) -> (Value, Option<Failure>) {
     let expect = match step.expect.as_ref().map(|expect| context.fill_value(&expect.0)).transpose() {
         Ok(expect) => expect,
         Err(error) => return (Value::Null, Some(failure(context, step, part, place, &error.to_string()))),
     };
-    match act(context, step, part).await {
+    match finished {
         Err(error) => (Value::Null, Some(failure(context, step, part, place, &error.to_string()))),
         Ok(outcome) => {
+            if may_show_no_secret(step) {
+                context.journal().inspect(&format!("the outcome of {part}"), &outcome.value.to_string());
+            }
             let found = compare(expect.as_ref(), &outcome);
             let failed = (!found.is_empty()).then(|| {
                 let words =
@@ -121,6 +158,12 @@ async fn once(context: &Context<'_>, step: &Step, part: &str, place: &str) -> (V
             (context.conceal_value(outcome.value), failed)
         }
     }
+}
+
+/// Whether the outcome comes from the system itself: an object may be a Secret, and programs outside know the keys.
+fn may_show_no_secret(step: &Step) -> bool {
+    let is_object = step.get.is_some() || step.apply.is_some() || step.patch.is_some();
+    !is_object && step.shell.is_none() && step.kubectl.is_none()
 }
 
 fn compare(expect: Option<&Value>, outcome: &Outcome) -> Vec<Difference> {
@@ -210,6 +253,13 @@ pub(crate) fn title(step: &Step) -> String {
     if let Some(name) = &step.name {
         return name.clone();
     }
+    if let Some(name) = &step.background {
+        return format!("start {name}: {}", action_title(step));
+    }
+    action_title(step)
+}
+
+fn action_title(step: &Step) -> String {
     let text = serde_json::to_value(step).unwrap_or_default();
     let action = step.actions().first().copied().unwrap_or("nothing");
     let argument = text.get(action).cloned().unwrap_or_default();

@@ -12,9 +12,11 @@ use crate::programs::{self, Finished, Program};
 use crate::python;
 
 pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Outcome>, StepError> {
+    let mut name = None;
     let finished = if let Some(python) = &step.python {
         run_python(context, python).await?
     } else if let Some(shell) = &step.shell {
+        name = shell.name.as_ref();
         let program = Program {
             arguments: vec!["sh".into(), "-c".into(), context.fill(&shell.command)?],
             environment: environment(context, &BTreeMap::new())?,
@@ -23,6 +25,7 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
         };
         run(&program).await?
     } else if let Some(kubectl) = &step.kubectl {
+        name = kubectl.name.as_ref();
         let arguments = kubectl.arguments.iter().map(|argument| context.fill(argument));
         let mut all = vec!["kubectl".to_owned()];
         all.extend(arguments.collect::<Result<Vec<_>, _>>()?);
@@ -36,7 +39,11 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
     } else {
         return Ok(None);
     };
-    Ok(Some(ended(&finished)))
+    let outcome = ended(&finished);
+    if let Some(name) = name {
+        context.remember_outcome(name, outcome.value.clone());
+    }
+    Ok(Some(outcome))
 }
 
 fn ended(finished: &Finished) -> Outcome {

@@ -19,6 +19,9 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
     } else if let Some(patch) = &step.patch {
         let reference = filled(context, &patch.object)?;
         let merge = context.fill_value(&fill(&patch.merge, &context.placeholders))?;
+        if patch.object.kind == "Secret" {
+            context.guard_contents(&merge);
+        }
         let merged = context.objects().await?.merge(&reference, &merge).await;
         settle(merged.map(|object| json!({ "status": 200, "object": object })))?
     } else if let Some(delete) = &step.delete {
@@ -48,6 +51,9 @@ async fn apply_all(context: &Context<'_>, step: &ApplyStep) -> Result<Outcome, S
     let mut applied = Vec::new();
     for object in objects {
         let object = context.fill_value(&fill(&object, &context.placeholders))?;
+        if object.get("kind").is_some_and(|kind| kind == "Secret") {
+            context.guard_contents(&object);
+        }
         match context.objects().await?.apply(&object).await {
             Ok(object) => applied.push(object),
             Err(error) => return refusal(&error),
