@@ -30,6 +30,7 @@ use std::time::Duration;
 use clock::SharedClock;
 use contract::crd::Sandbox;
 use contract::errors::{Code, Problem};
+use contract::names::labels;
 use jiff::Timestamp;
 use journal::Journal;
 use kube::{Api, Client, ResourceExt as _};
@@ -195,7 +196,8 @@ impl Claimer {
     /// Everything between the write and the acknowledgement.
     async fn prepare(&self, request: &ClaimRequest, taken: Taken) -> Result<Prepared, Failed> {
         let Taken { mut sandbox, token, mut guard, fresh } = taken;
-        if fresh {
+        // Policies select a pod by the label that says no; it has to be there before anything is mounted.
+        if fresh || request.pod_labels.contains_key(labels::ALLOW_INTERNET_ACCESS) {
             sandbox = ready::wait(self, &cache::key_of(sandbox.as_ref()), request.ready_limit).await?;
         }
         if let Some(token) = &token {
@@ -223,7 +225,10 @@ impl Claimer {
         guard.will_mount(endpoint.clone(), token, &request.mounts);
         let started = Instant::now();
         let expired = clock.sleep(*mount_deadline);
-        runtime.mount_all(&endpoint, Some(token), &request.mounts, expired).await?;
+        if let Err(failures) = runtime.mount_all(&endpoint, Some(token), &request.mounts, expired).await {
+            let client = &self.shared.options.client;
+            return Err(runtime_client::explain(client, sandbox, &request.mounts, &failures).await.into());
+        }
         let paths: Vec<_> = request.mounts.iter().map(|mount| &mount.mount_path).collect();
         self.milestone("mounted", sandbox, json!({"milliseconds": milliseconds(started), "paths": paths}));
         Ok(())

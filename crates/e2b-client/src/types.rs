@@ -35,6 +35,24 @@ pub struct CreateRequest {
     /// Mounts asked for in the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
+    /// Whether the sandbox may reach the internet; absent means yes.
+    #[serde(rename = "allow_internet_access", skip_serializing_if = "Option::is_none")]
+    pub allow_internet_access: Option<bool>,
+    /// Where it may connect to and where it may not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkRules>,
+}
+
+/// Addresses and names of the field `network` (`e2b-api.md` §4.9).
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkRules {
+    /// IP addresses, CIDR ranges and domain names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_out: Vec<String>,
+    /// IP addresses and CIDR ranges.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_out: Vec<String>,
 }
 
 /// One entry of [`CreateRequest::volume_mounts`].

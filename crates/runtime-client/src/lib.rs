@@ -10,6 +10,7 @@
 //! replaced. Both get the same errors: a [`Problem`](contract::errors::Problem) with a stable code, without secrets.
 
 mod client;
+mod egress;
 mod handshake;
 mod kubernetes;
 mod mounting;
@@ -18,7 +19,9 @@ mod tls;
 mod volumes;
 
 pub use client::{Answer, CallError, Endpoint, RuntimeClient};
+pub use egress::explain;
 pub use handshake::{Handshake, InitRequest};
 pub use kubernetes::{is_conflict, is_not_found, is_transient, kubernetes_problem};
+pub use mounting::Failures;
 pub use tls::{RuntimeCertificates, RuntimeSetupError};
 pub use volumes::resolve_mounts;

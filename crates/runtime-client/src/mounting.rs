@@ -46,6 +46,10 @@ struct Failure {
     reason: String,
 }
 
+/// The mounts that failed, at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failures(Vec<Failure>);
+
 /// The storage API's answer.
 #[derive(Debug, Deserialize)]
 struct MountAnswer {
@@ -61,20 +65,18 @@ struct MountAnswer {
 }
 
 impl RuntimeClient {
-    /// Mounts everything, or fails with what the caller shall read. Mounts that are there already, as asked for, are
-    /// fine.
-    /// `expired` completes when all of them together have taken as long as they may.
+    /// Mounts everything. Mounts that are there already, as asked for, are fine. `expired` completes when all of them
+    /// together have taken as long as they may.
     ///
     /// # Errors
-    /// [`Code::MountTimedOut`] when every mount that failed ran out of time, otherwise [`Code::MountFailed`]; without
-    /// the values of Secrets.
+    /// The mounts that failed; [`explain`](crate::explain) makes one problem of them.
     pub async fn mount_all(
         &self,
         endpoint: &Endpoint,
         token: Option<&str>,
         mounts: &[ResolvedMount],
         expired: BoxFuture<'static, ()>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Failures> {
         let redaction = Redaction::of(mounts, token);
         let expired = expired.shared();
         let attempts = mounts.iter().enumerate().map(|(index, mount)| {
@@ -96,7 +98,7 @@ impl RuntimeClient {
         let attempts: Vec<_> = attempts.collect();
         let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(PARALLEL).collect().await;
         let failures: Vec<_> = outcomes.into_iter().flatten().collect();
-        if failures.is_empty() { Ok(()) } else { Err(tell(failures)) }
+        if failures.is_empty() { Ok(()) } else { Err(Failures::in_order(failures)) }
     }
 
     async fn mount_with_retries(
@@ -211,21 +213,40 @@ impl MountAnswer {
     }
 }
 
-/// One error for all mounts that failed, in the order of the request.
-fn tell(mut failures: Vec<Failure>) -> Problem {
-    failures.sort_by_key(|failure| failure.index);
-    if failures.iter().all(|failure| failure.timed_out) {
-        let which: Vec<_> =
-            failures.iter().map(|failure| format!("{} ({})", failure.mount_path, failure.driver)).collect();
-        let message = format!("storage mount timed out: {}; {REMEDY}", which.join(", "));
-        return Problem::new(Code::MountTimedOut, message);
+impl Failures {
+    fn in_order(mut failures: Vec<Failure>) -> Self {
+        failures.sort_by_key(|failure| failure.index);
+        Self(failures)
     }
-    let each = failures.iter().map(|failure| {
-        let Failure { mount_path, driver, reason, .. } = failure;
-        format!("{mount_path}: failed to mount via runtime storage API, driver {driver}: {reason}")
-    });
-    let each: Vec<_> = each.collect();
-    Problem::new(Code::MountFailed, format!("failed to perform csi mount: {}", each.join("\n")))
+
+    /// Places of the failed mounts in the request.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().map(|failure| failure.index)
+    }
+
+    /// One problem for all of them, in the order of the request, without the values of Secrets:
+    /// [`Code::MountTimedOut`] when each ran out of time, otherwise [`Code::MountFailed`]. `forbidden` says what
+    /// network policies have to do with it; without, a mount that ran out of time gets the product's remedy.
+    pub(crate) fn tell(&self, forbidden: &[String]) -> Problem {
+        if self.0.iter().all(|failure| failure.timed_out) {
+            let which: Vec<_> = self.0.iter().map(Failure::late).collect();
+            let remedy = if forbidden.is_empty() { REMEDY.to_owned() } else { forbidden.join("; ") };
+            let message = format!("storage mount timed out: {}; {remedy}", which.join(", "));
+            return Problem::new(Code::MountTimedOut, message);
+        }
+        let each = self.0.iter().map(|failure| {
+            let Failure { mount_path, driver, reason, .. } = failure;
+            format!("{mount_path}: failed to mount via runtime storage API, driver {driver}: {reason}")
+        });
+        let each: Vec<_> = each.chain(forbidden.iter().cloned()).collect();
+        Problem::new(Code::MountFailed, format!("failed to perform csi mount: {}", each.join("\n")))
+    }
+}
+
+impl Failure {
+    fn late(&self) -> String {
+        format!("{} ({}): {}", self.mount_path, self.driver, self.reason)
+    }
 }
 
 #[cfg(test)]
@@ -237,16 +258,27 @@ mod tests {
         Failure { index, mount_path: format!("/data-{index}"), driver, timed_out, reason: reason.to_owned() }
     }
 
+    fn tell(failures: Vec<Failure>, forbidden: &[String]) -> Problem {
+        Failures::in_order(failures).tell(forbidden)
+    }
+
+    #[test]
+    fn a_policy_that_forbids_it_takes_the_place_of_the_remedy() {
+        let forbidden = "egress to 10.0.0.1:80 is not allowed by NetworkPolicy default/deny".to_owned();
+        let error = tell(vec![failure(0, true, "no connection")], &[forbidden]);
+        insta::assert_snapshot!(error.message(), @"storage mount timed out: /data-0 (ossplugin.csi.alibabacloud.com): no connection; egress to 10.0.0.1:80 is not allowed by NetworkPolicy default/deny");
+    }
+
     #[test]
     fn failures_are_told_in_the_order_of_the_request() {
-        let error = tell(vec![failure(2, true, "late"), failure(0, false, "Invalid Credentials")]);
+        let error = tell(vec![failure(2, true, "late"), failure(0, false, "Invalid Credentials")], &[]);
         assert_eq!(error.http_status(), 500);
         insta::assert_snapshot!(error.message());
     }
 
     #[test]
     fn only_timeouts_make_a_504_with_the_remedy() {
-        let error = tell(vec![failure(1, true, "late"), failure(0, true, "late")]);
+        let error = tell(vec![failure(1, true, "late"), failure(0, true, "late")], &[]);
         assert_eq!(error.http_status(), 504);
         insta::assert_snapshot!(error.message());
     }

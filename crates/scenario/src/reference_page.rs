@@ -31,7 +31,7 @@ have to hold:\n\n\
 A step without `expect` has to succeed. So does one whose `expect` says nothing of `status`, `code`, `message`, `exitCode` or `error`.\n\n\
 `${name.field}` in any text of a step stands for a part of what the step of that name gave: `${sbx.id}`, `${sbx.pod}`, \
 `${sbx.namespace}` of a sandbox, the outcome's members of `run`, `get`, `shell` and `kubectl`. `${lab.e2bUrl}`, `${lab.e2bDomain}`, `${lab.kubeconfig}`, \
-`${oss.bucket}`, `${oss.endpoint}`, `${oss.insideEndpoint}`, `${oss.region}`, `${oss.accessKeyId}`, \
+`${oss.bucket}`, `${oss.endpoint}`, `${oss.insideEndpoint}`, `${oss.insideHost}`, `${oss.region}`, `${oss.accessKeyId}`, \
 `${nas.server}`, `${nas.outsideServer}` and `${nas.outsidePort}` are always there. A name without a \
 dot, such as `${HOME}`, is left to the shell.\n\n\
 Programs outside the lab (`python`, `shell`, `kubectl`) get `E2B_API_URL`, `E2B_SANDBOX_URL`, `E2B_DOMAIN`, `E2B_API_KEY`, `KUBECONFIG`, \
@@ -80,7 +80,7 @@ fn steps(page: &mut String, definitions: &Map<String, Value>) {
             table(page, definition);
         }
     }
-    for name in ["ObjectReference", "BodyMount", "SdkGeneration"] {
+    for name in ["ObjectReference", "BodyMount", "NetworkLists", "SdkGeneration"] {
         named(page, name, definitions);
     }
 }

@@ -10,7 +10,7 @@ use contract::errors::Problem;
 use contract::intents::{self, MountIntent};
 use contract::names::annotations;
 use kube::ResourceExt as _;
-use runtime_client::{Handshake, InitRequest, resolve_mounts};
+use runtime_client::{Handshake, InitRequest, explain, resolve_mounts};
 use tokio::task::AbortHandle;
 
 use super::initialisation::{Attempt, Progress};
@@ -111,7 +111,10 @@ async fn restore(context: &Context, sandbox: &Sandbox) -> Result<(), Problem> {
         .or(init.as_ref().map(|init| init.access_token.as_str()))
         .filter(|token| !token.is_empty());
     let expired = context.clock.sleep(context.mount_deadline);
-    context.claimer.runtime().mount_all(&endpoint, token, &mounts, expired).await
+    match context.claimer.runtime().mount_all(&endpoint, token, &mounts, expired).await {
+        Ok(()) => Ok(()),
+        Err(failures) => Err(explain(&context.client, sandbox, &mounts, &failures).await),
+    }
 }
 
 /// The persisted list; a user may have written it, so it is checked like a request's.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::driver::Refusal;
-use crate::s3::{Bucket, Limits, S3Error};
+use crate::s3::{Bucket, EGRESS_MAY_BE_FORBIDDEN, Limits, S3Error};
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -103,6 +103,10 @@ impl From<ConnectError> for Refusal {
         };
         let cause = match &error {
             ConnectError::Answer { source, .. } => format!(": {source}"),
+            // Most network plugins drop what a policy forbids.
+            ConnectError::Silent { source: S3Error::TimedOut { .. }, .. } => {
+                format!("; {EGRESS_MAY_BE_FORBIDDEN}")
+            }
             _ => String::new(),
         };
         Self::new(code, format!("{error}{cause}"))
@@ -134,7 +138,10 @@ pub(super) async fn check(bucket: &Bucket, prefix: &str, limits: ConnectLimits) 
             S3Error::TimedOut { .. } => true,
             S3Error::Answer { .. } if source.is_transient() => true,
             S3Error::Answer { .. } | S3Error::Malformed { .. } => return Err(refused(name, source)),
-            S3Error::Unresolved { .. } | S3Error::Refused { .. } | S3Error::Broken { .. } => false,
+            S3Error::Unresolved { .. }
+            | S3Error::Refused { .. }
+            | S3Error::Unroutable { .. }
+            | S3Error::Broken { .. } => false,
         };
         if silent {
             heard = Instant::now();

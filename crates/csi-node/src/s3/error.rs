@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+/// What to look at when packets don't get through.
+pub const EGRESS_MAY_BE_FORBIDDEN: &str = "egress to it may be forbidden by a NetworkPolicy or TrafficPolicy";
+
 /// A request that did not succeed. No text of the server but its error code is kept: error documents of S3 servers
 /// quote key ids, signatures and canonical requests.
 #[derive(Debug, Error)]
@@ -31,6 +34,14 @@ pub enum S3Error {
     Refused {
         /// Host and port.
         host: String,
+    },
+    /// The network carries nothing to the endpoint.
+    #[error("no connection to endpoint {host}: {reason}; {EGRESS_MAY_BE_FORBIDDEN}")]
+    Unroutable {
+        /// Host and port.
+        host: String,
+        /// What the network said.
+        reason: String,
     },
     /// The connection could not be made, or broke.
     #[error("connection to endpoint {host} failed: {reason}")]
@@ -99,9 +110,11 @@ impl S3Error {
                 matches!(status, 429 | 500 | 502..=504) || code == "RequestTimeout"
             }
             Self::Malformed { .. } => false,
-            Self::Unresolved { .. } | Self::Refused { .. } | Self::Broken { .. } | Self::TimedOut { .. } => {
-                true
-            }
+            Self::Unresolved { .. }
+            | Self::Refused { .. }
+            | Self::Unroutable { .. }
+            | Self::Broken { .. }
+            | Self::TimedOut { .. } => true,
         }
     }
 }

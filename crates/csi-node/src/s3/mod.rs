@@ -22,7 +22,7 @@ mod uploads;
 mod xml;
 
 pub use endpoint::{Endpoint, EndpointError};
-pub use error::S3Error;
+pub use error::{EGRESS_MAY_BE_FORBIDDEN, S3Error};
 pub use listing::{Listed, Page};
 pub use objects::{Metadata, ObjectBody, ObjectInfo};
 pub use payload::Payload;

@@ -331,6 +331,12 @@ impl Bucket {
         match kind {
             _ if error.is_connect() && chain.contains("dns error") => S3Error::Unresolved { host },
             Some(io::ErrorKind::ConnectionRefused) => S3Error::Refused { host },
+            // How a connection fails that the pod's network policies refuse, or that has no route.
+            Some(
+                io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::PermissionDenied,
+            ) if error.is_connect() => S3Error::Unroutable { host, reason },
             Some(io::ErrorKind::TimedOut) if error.is_connect() => {
                 S3Error::TimedOut { host, operation: "connect", limit: self.limits().connect }
             }

@@ -286,6 +286,7 @@ impl<'a> Context<'a> {
                     "bucket": self.default_bucket().unwrap_or_default(),
                     "endpoint": store.outside_endpoint,
                     "insideEndpoint": store.inside_endpoint,
+                    "insideHost": host(&store.inside_endpoint),
                     "region": store.region,
                     "accessKeyId": store.access_key_id,
                 })
@@ -322,4 +323,11 @@ fn placeholders(planned: &Planned, access: &Access) -> BTreeMap<String, String> 
     }
     values.extend(planned.scenario.placeholders.clone());
     values
+}
+
+/// The host of an address such as `http://10.88.0.1:9000`.
+fn host(endpoint: &str) -> &str {
+    let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }

@@ -15,8 +15,8 @@ pub use expectation::{Count, EventPattern, Eventually, Expect, Holds, Order, Pat
 pub use period::Period;
 pub use step::{
     ACTIONS, ApplyStep, BodyMount, ConnectStep, CreateStep, DeleteStep, FaultStep, GetStep, HealStep,
-    InfoStep, KillStep, KubectlStep, ListStep, MountsStep, ObjectReference, OssStep, PatchStep, PythonStep,
-    ReadStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep, WriteStep,
+    InfoStep, KillStep, KubectlStep, ListStep, MountsStep, NetworkLists, ObjectReference, OssStep, PatchStep,
+    PythonStep, ReadStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep, WriteStep,
 };
 pub use storage::{NasStep, Storage};
 

@@ -137,6 +137,24 @@ pub struct CreateStep {
     /// Pause instead of delete at the timeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_pause: Option<bool>,
+    /// Whether the sandbox may reach the internet: with `false` it gets the label that policies select by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_internet_access: Option<bool>,
+    /// Where the sandbox may connect to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkLists>,
+}
+
+/// The field `network` of a create: it becomes a `TrafficPolicy`, after the mounts are made.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkLists {
+    /// Addresses, ranges and domain names that it may connect to; nothing else then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_out: Vec<String>,
+    /// Addresses and ranges that it may not connect to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny_out: Vec<String>,
 }
 
 /// One entry of the body's `volumeMounts`.

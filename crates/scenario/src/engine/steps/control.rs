@@ -1,6 +1,6 @@
 //! Steps that talk to the control plane of the E2B API.
 
-use e2b_client::{ClientError, CreateRequest, ListQuery, Reply, SandboxInfo, VolumeMount};
+use e2b_client::{ClientError, CreateRequest, ListQuery, NetworkRules, Reply, SandboxInfo, VolumeMount};
 use serde_json::{Value, json};
 
 use super::super::context::{Context, Made, StepError};
@@ -50,6 +50,14 @@ async fn create_sandbox(context: &Context<'_>, step: &CreateStep, part: &str) ->
         .volume_mounts
         .iter()
         .map(|mount| Ok(VolumeMount { name: context.fill(&mount.name)?, path: context.fill(&mount.path)? }));
+    let fill_all =
+        |texts: &[String]| texts.iter().map(|text| context.fill(text)).collect::<Result<Vec<_>, _>>();
+    let network = step.network.as_ref().map(|lists| {
+        Ok::<_, StepError>(NetworkRules {
+            allow_out: fill_all(&lists.allow_out)?,
+            deny_out: fill_all(&lists.deny_out)?,
+        })
+    });
     let request = CreateRequest {
         template: context.fill(&step.template)?,
         timeout: step.timeout,
@@ -57,6 +65,8 @@ async fn create_sandbox(context: &Context<'_>, step: &CreateStep, part: &str) ->
         metadata: context.fill_map(&step.metadata)?,
         env_vars: context.fill_map(&step.env)?,
         volume_mounts: mounts.collect::<Result<_, StepError>>()?,
+        allow_internet_access: step.allow_internet_access,
+        network: network.transpose()?,
     };
     remember(context, step.name.as_ref(), context.client.create(&request).await, part)
 }
