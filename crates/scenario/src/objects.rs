@@ -1,9 +1,10 @@
 //! Kubernetes objects of any kind, through the lab's API server.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
@@ -94,6 +95,22 @@ impl Objects {
         let operation = format!("get {}", describe(reference));
         let api = self.api(reference, &operation).await?;
         answer(&operation, api.get(&reference.name).await)
+    }
+
+    /// The objects of the reference's kind and namespace that have these labels, by name.
+    pub(crate) async fn list(
+        &self,
+        reference: &ObjectReference,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Value>, ObjectError> {
+        let operation = format!("list {}/{}", reference.kind, reference.namespace);
+        let api = self.api(reference, &operation).await?;
+        let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let listed = api.list(&ListParams::default().labels(&pairs.join(","))).await;
+        let mut listed =
+            listed.map_err(|source| ObjectError::Api { operation: operation.clone(), source })?.items;
+        listed.sort_by_key(|object| object.metadata.name.clone());
+        listed.into_iter().map(|object| answer(&operation, Ok(object))).collect()
     }
 
     pub(crate) async fn delete(&self, reference: &ObjectReference) -> Result<(), ObjectError> {

@@ -6,8 +6,9 @@ use e2b_client::ListQuery;
 use lab::Leftover;
 use tokio::time::Instant;
 
-use super::context::{Context, chain};
+use super::context::{Context, Made, StepError, chain};
 use super::failure::{Failure, recent};
+use crate::model::ObjectReference;
 
 /// How often the inventory is taken while something is left.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -24,8 +25,14 @@ pub(super) async fn clean(context: &Context<'_>, check_leftovers: bool) -> Vec<F
 
 async fn kill_all(context: &Context<'_>, failures: &mut Vec<Failure>) {
     let place = context.planned.source.path.display().to_string();
-    let left = context.sandboxes().into_iter().filter(|made| !made.ended);
-    let mut ids: Vec<String> = left.map(|made| made.info.sandbox_id).collect();
+    let left: Vec<Made> = context.sandboxes().into_iter().filter(|made| !made.ended).collect();
+    for adopted in left.iter().filter(|made| made.adopted) {
+        if let Err(error) = delete(context, adopted).await {
+            failures.push(Failure::new("cleanup", &place, error.to_string()));
+        }
+    }
+    let mut ids: Vec<String> =
+        left.into_iter().filter(|made| !made.adopted).map(|made| made.info.sandbox_id).collect();
     match context.client.list(&ListQuery::default()).await {
         Ok(listed) => ids.extend(listed.into_iter().map(|info| info.sandbox_id)),
         Err(error) => failures.push(Failure::new("cleanup", &place, chain(&error))),
@@ -42,6 +49,22 @@ async fn kill_all(context: &Context<'_>, failures: &mut Vec<Failure>) {
                 failures.push(failure);
             }
         }
+    }
+}
+
+/// Deletes a sandbox that the E2B API doesn't know.
+async fn delete(context: &Context<'_>, adopted: &Made) -> Result<(), StepError> {
+    let reference = ObjectReference {
+        api_version: None,
+        kind: "Sandbox".into(),
+        name: adopted.pod.clone(),
+        namespace: adopted.namespace.clone(),
+    };
+    match context.objects().await?.delete(&reference).await {
+        Err(error) if error.refusal().is_none_or(|(status, _, _)| status != 404) => {
+            Err(StepError::of(&error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Made {
     pub(crate) step: String,
     /// Whether a step has ended it.
     pub(crate) ended: bool,
+    /// Whether it came about without the E2B API, which then can't end it.
+    pub(crate) adopted: bool,
 }
 
 impl Made {
@@ -42,7 +44,7 @@ impl Made {
                 || (String::new(), info.sandbox_id.clone()),
                 |(namespace, name)| (namespace.to_owned(), name.to_owned()),
             );
-        Self { info, namespace, pod, step: step.to_owned(), ended: false }
+        Self { info, namespace, pod, step: step.to_owned(), ended: false, adopted: false }
     }
 
     fn value(&self) -> Value {

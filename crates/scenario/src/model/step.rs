@@ -85,6 +85,9 @@ steps! {
     delete "delete": DeleteStep,
     /// Reads a Kubernetes object. Outcome: `object`, and `value` where `at` is given; of a refusal as of `apply`.
     get "get": GetStep,
+    /// Gives a name to a sandbox that came about without the E2B API, such as one that a SandboxClaim took, so that `run`,
+    /// `read`, `mounts` and the others can use it. Outcome: `object`; of a refusal as of `apply`, 404 when there is none.
+    adopt "adopt": AdoptStep,
     /// Uses the object store from outside with an S3 client. Outcome: `status`, `content`, `keys`; of a refusal
     /// `status`, `code`, `message`.
     oss "oss": OssStep,
@@ -179,6 +182,23 @@ pub struct ConnectStep {
     /// Seconds until the sandbox ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+}
+
+/// Which sandbox to give a name.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdoptStep {
+    /// Name by which later steps call it.
+    #[serde(rename = "as")]
+    pub name: String,
+    /// Its namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// Labels that the Sandbox has.
+    pub labels: BTreeMap<String, String>,
+    /// Which of them, in the order of their names; the first is 0.
+    #[serde(default)]
+    pub index: usize,
 }
 
 /// Which sandbox to ask about.

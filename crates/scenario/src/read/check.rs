@@ -144,6 +144,9 @@ fn steps(scenario: &Scenario, root: &Path, sink: &mut Sink<'_>) {
 }
 
 pub(super) fn name_given(step: &Step) -> Option<(&String, &'static str)> {
+    if let Some(adopt) = &step.adopt {
+        return Some((&adopt.name, "adopt"));
+    }
     let create = step.create.as_ref().map(|step| (&step.name, "create"));
     let connect = step.connect.as_ref().map(|step| (&step.name, "connect"));
     let run = step.run.as_ref().map(|step| (&step.name, "run"));

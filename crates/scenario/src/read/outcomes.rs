@@ -26,6 +26,7 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
         "apply" => &[("objects", Tree)],
         "patch" => &[("object", Tree)],
         "get" => &[("object", Tree), ("value", Tree)],
+        "adopt" => &[("object", Tree)],
         "oss" => &[("content", Plain), ("keys", Tree)],
         "nas" => {
             return vec![
@@ -64,6 +65,7 @@ pub(crate) fn only_looks(action: &str) -> bool {
             | "list"
             | "mounts"
             | "get"
+            | "adopt"
             | "run"
             | "shell"
             | "kubectl"

@@ -1,13 +1,15 @@
 //! Steps on Kubernetes objects.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use e2b_client::SandboxInfo;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::context::{Context, StepError};
-use super::Outcome;
-use crate::model::{ApplyStep, GetStep, ObjectReference, Step};
+use super::super::context::{Context, Made, StepError};
+use super::{Outcome, title};
+use crate::model::{AdoptStep, ApplyStep, GetStep, ObjectReference, Step};
 use crate::objects::{ObjectError, Objects, describe};
 use crate::read::{fill, read_objects};
 
@@ -27,6 +29,8 @@ pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Out
     } else if let Some(delete) = &step.delete {
         let reference = filled(context, &delete.object)?;
         delete_and_wait(context, &reference).await?
+    } else if let Some(adopt) = &step.adopt {
+        adopt_sandbox(context, adopt, &title(step)).await?
     } else if let Some(get) = &step.get {
         read_object(context, get).await?
     } else {
@@ -77,6 +81,43 @@ async fn read_object(context: &Context<'_>, step: &GetStep) -> Result<Outcome, S
         context.remember_outcome(name, outcome.value.clone());
     }
     Ok(outcome)
+}
+
+/// Finds the Sandbox and remembers it as if a step had made it.
+async fn adopt_sandbox(context: &Context<'_>, step: &AdoptStep, part: &str) -> Result<Outcome, StepError> {
+    let (labels, namespace) = (context.fill_map(&step.labels)?, context.fill(&step.namespace)?);
+    let reference =
+        ObjectReference { api_version: None, kind: "Sandbox".into(), name: String::new(), namespace };
+    let found = match context.objects().await?.list(&reference, &labels).await {
+        Ok(found) => found,
+        Err(error) => return refusal(&error),
+    };
+    let count = found.len();
+    let Some(object) = found.into_iter().nth(step.index) else {
+        let message = format!("{count} sandboxes have these labels, number {} is not among them", step.index);
+        let value = json!({ "status": 404, "code": "NotFound", "message": message });
+        return Ok(Outcome { value, trouble: Some(message) });
+    };
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let name = text("/metadata/name").unwrap_or_default();
+    let token = text("/metadata/annotations/agents.kruise.io~1runtime-access-token");
+    if let Some(token) = &token {
+        context.journal().conceal(token);
+    }
+    let info = SandboxInfo {
+        sandbox_id: text("/metadata/labels/agents.kruise.io~1sandbox-id")
+            .unwrap_or_else(|| format!("{}--{name}", reference.namespace)),
+        template_id: text("/metadata/labels/agents.kruise.io~1sandbox-pool").unwrap_or_default(),
+        envd_access_token: token,
+        metadata: BTreeMap::from([(
+            "e2b.agents.kruise.io/sandbox-resource".to_owned(),
+            format!("{}/{name}", reference.namespace),
+        )]),
+        ..SandboxInfo::default()
+    };
+    let made = Made { adopted: true, ..Made::new(info, part) };
+    context.remember_sandbox(Some(&step.name), made);
+    Ok(Outcome::success(json!({ "status": 200, "object": object })))
 }
 
 async fn delete_and_wait(context: &Context<'_>, reference: &ObjectReference) -> Result<Outcome, StepError> {
