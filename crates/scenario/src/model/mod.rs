@@ -14,14 +14,10 @@ use serde_json::Value;
 pub use expectation::{Count, EventPattern, Eventually, Expect, Holds, Order, Pattern, PoolExpectation};
 pub use period::Period;
 pub use step::{
-<<<<<<< HEAD
-    ACTIONS, ApplyStep, BodyMount, ConnectStep, CreateStep, DeleteStep, FaultStep, GetStep, HealStep,
-    InfoStep, KillStep, KubectlStep, ListStep, MountsStep, NetworkLists, ObjectReference, OssStep, PatchStep,
-=======
     ACTIONS, AdoptStep, ApplyStep, BodyMount, ConnectStep, CreateStep, DeleteStep, FaultStep, GetStep,
-    HealStep, InfoStep, KillStep, KubectlStep, ListStep, MountsStep, ObjectReference, OssStep, PatchStep,
->>>>>>> bc41b8f (scenario: adopt a sandbox that a SandboxClaim took; scenarios of claims that mount and that explain)
-    PythonStep, ReadStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep, WriteStep,
+    HealStep, InfoStep, KillStep, KubectlStep, ListStep, MountsStep, NetworkLists, ObjectReference, OssStep,
+    PatchStep, PythonStep, ReadStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep,
+    WriteStep,
 };
 pub use storage::{NasStep, Storage};
 
