@@ -76,7 +76,7 @@ pub(crate) fn refused_mount(
     status: u32,
 ) -> Result<Vec<u8>, Refusal> {
     let path: dirpath<'static> = read(arguments)?;
-    account.tell("MNT", &String::from_utf8_lossy(&path.0), json!({"status": status, "fault": true}));
+    account.tell("MNT", &String::from_utf8_lossy(&path.0), json!({"status": format!("fault {status}")}));
     rpc::answer(id, &status).map_err(|_| Refusal::Arguments)
 }
 

@@ -63,7 +63,7 @@ const LANES: [Picked; 9] = [
     ("CSI", |entry| entry.source == source::CSI),
     ("mounts", |entry| entry.source == source::MOUNTS),
     ("processes", |entry| entry.source == source::PROCESS),
-    ("storage", |entry| [source::OSS, "nas"].contains(&entry.source.as_str())),
+    ("storage", |entry| [source::OSS, source::NAS].contains(&entry.source.as_str())),
 ];
 
 impl Timeline {
@@ -162,6 +162,10 @@ fn is_bad(entry: &Entry) -> bool {
         source::CSI => code_is_bad,
         source::PROCESS => killed,
         source::FAULT => true,
+        source::NAS => {
+            let status = body.get("status").and_then(Value::as_str);
+            body.get("error").is_some() || status.is_some_and(|status| status != "MNT3_OK")
+        }
         _ => status_is_bad,
     }
 }
@@ -230,6 +234,10 @@ mod tests {
     #[case(source::CSI, json!({"code": "Ok"}), false)]
     #[case(source::OSS, json!({"status": 404}), true)]
     #[case(source::OSS, json!({"status": 206}), false)]
+    #[case(source::NAS, json!({"status": "MNT3ERR_NOENT"}), true)]
+    #[case(source::NAS, json!({"status": "MNT3_OK"}), false)]
+    #[case(source::NAS, json!({"error": "NFS3ERR_NOSPC"}), true)]
+    #[case(source::NAS, json!({"calls": {"READ": 1}}), false)]
     #[case(source::PROCESS, json!({"exitCode": 137}), true)]
     #[case(source::PROCESS, json!({"exitCode": 0}), false)]
     #[case(source::KUBERNETES, json!({"type": "Warning"}), true)]
