@@ -15,7 +15,7 @@ use crate::faults::{FaultOptions, Faults};
 use crate::nas::{MounterKind, NasDriver, NasDriverOptions};
 use crate::oss::{ConnectLimits, FuseOption, OssDriver, OssDriverOptions};
 use crate::s3::Limits;
-use crate::{identities, serve, wait};
+use crate::{allocator, identities, serve, wait};
 
 /// Worker threads: enough that a slow disk doesn't stop the rest.
 const WORKERS: usize = 2;
@@ -118,6 +118,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if matches!(arguments.verb, Verb::Serve(_)) {
+        log_to_stderr();
+        allocator::settle();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("csi-node")
@@ -142,7 +146,6 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 async fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
     match verb {
         Verb::Serve(options) => {
-            log_to_stderr();
             let drivers = options.sockets.drivers.iter().map(|name| driver(name, &options)).collect();
             let faults = Faults::new(FaultOptions {
                 directory: options.faults.clone(),

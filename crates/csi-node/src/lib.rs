@@ -15,6 +15,7 @@
 //! mount propagation. Calls are announced to the journal, always without secrets.
 #![warn(missing_docs)]
 
+mod allocator;
 mod checks;
 mod command;
 pub mod driver;

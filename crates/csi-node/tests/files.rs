@@ -37,6 +37,13 @@ fn fault(operation: &str) -> OssFault {
     }
 }
 
+/// What the agent's process holds, in kB; `figure` names a line of its status.
+fn memory(agent: &Agent, figure: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.process())).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.trim().strip_suffix(" kB"));
+    line.and_then(|kilobytes| kilobytes.parse().ok()).expect("a figure")
+}
+
 #[test]
 fn a_large_file_goes_out_in_parts_and_comes_back_whole() {
     in_namespaces("a_large_file_goes_out_in_parts_and_comes_back_whole", || async {
@@ -70,12 +77,15 @@ fn a_large_file_goes_out_in_parts_and_comes_back_whole() {
             }
         })
         .await;
-        let peak = fs::read_to_string(format!("/proc/{}/status", agent.process())).expect("its status");
-        let peak: u64 = peak
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
-            .expect("a figure");
+        let peak = memory(&agent, "VmHWM:");
         assert!(peak < 150_000, "memory stays bounded: {peak} kB");
+        let given_back = async {
+            while memory(&agent, "RssAnon:") > 32_000 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(LIMIT, given_back).await;
+        assert!(in_time.is_ok(), "buffers are given back: {} kB are left", memory(&agent, "RssAnon:"));
     });
 }
 
