@@ -1,7 +1,7 @@
 //! What the CSI agent and whoever makes its image agree on: where faults come from.
 //!
 //! Neither is part of the ConfigMap `sandbox-injection-config`: the product's defaults know no faults
-//! (`docs/design/0006-faults-at-csi-calls.md`).
+//! (`docs/design/0009-faults-at-csi-calls.md`).
 
 /// Environment variable with the folder of the faults in force; without it the agent looks for none.
 pub const FAULTS_VARIABLE: &str = "MOUNTLAB_CSI_FAULTS";

@@ -1,4 +1,4 @@
-//! Faults at the calls of the Node service, as data: wrapped around it, never inside (`docs/design/0006`).
+//! Faults at the calls of the Node service, as data: wrapped around it, never inside (`docs/design/0009`).
 //!
 //! ```text
 //! connection ─► FaultyNode ─► does a rule strike? ─no─► NodeService

@@ -1,6 +1,6 @@
 //! The faults of this lab: what a handle stands for, and the folder that CSI agents read theirs from.
 //!
-//! `docs/design/0006-faults-at-csi-calls.md` says how a rule reaches an agent here and on other backends.
+//! `docs/design/0009-faults-at-csi-calls.md` says how a rule reaches an agent here and on other backends.
 
 use std::collections::BTreeMap;
 use std::io;
