@@ -4,7 +4,7 @@
 mod common;
 mod sanity;
 
-use common::{Agent, Store, blocking, in_namespaces, mount_line};
+use common::{Agent, BUCKET, KEY_ID, KEY_SECRET, Store, blocking, in_namespaces, mount_line};
 
 #[test]
 fn a_published_bucket_is_read_written_and_listed() {
@@ -41,5 +41,15 @@ fn a_published_bucket_is_read_written_and_listed() {
         assert!(!target.exists(), "the empty target directory goes");
         agent.unpublish(&target).await.expect("a second time is fine");
         assert!(agent.stdout().contains("\"kind\":\"NodePublishVolume\""), "{}", agent.stdout());
+    });
+}
+
+#[test]
+fn the_conformance_test_of_the_csi_passes() {
+    in_namespaces("the_conformance_test_of_the_csi_passes", || async {
+        let store = Store::start().await;
+        let agent = Agent::start().await;
+        let context = [("bucket", BUCKET), ("url", store.url.as_str())];
+        sanity::conforms(&agent, &context, &[("akId", KEY_ID), ("akSecret", KEY_SECRET)]).await;
     });
 }

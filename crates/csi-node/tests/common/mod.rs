@@ -151,11 +151,6 @@ impl Agent {
         self.channel.clone()
     }
 
-    /// Its socket.
-    pub fn socket(&self) -> PathBuf {
-        csi_node::socket_path(&self.directory.path().join("sockets"), DRIVER)
-    }
-
     pub fn node(&self) -> NodeClient<Channel> {
         NodeClient::new(self.channel.clone())
     }

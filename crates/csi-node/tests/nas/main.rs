@@ -9,7 +9,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../sanity/mod.rs"]
+mod sanity;
 
 mod basics;
+mod conformance;
 mod failures;
 mod support;

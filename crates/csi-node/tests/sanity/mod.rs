@@ -1,14 +1,15 @@
 //! `csi-sanity`, the conformance test of the Container Storage Interface: its Identity and Node groups.
 //!
 //! ```text
-//!   csi-sanity ──► agent                              what a node plugin must do by itself
-//!              ──► front ──► agent                    what it must do beside a controller: the front claims to have one
-//!              ──► Provisioner, the mock controller   "creates" volumes, all of which are the test's bucket
+//!   csi-sanity ──► front ──► agent                    what a node plugin must do by itself
+//!              ──► front ──► agent                    what it must do beside a controller: this front claims to have one
+//!              ──► Provisioner, the mock controller   "creates" volumes, all of which are the test's
 //! ```
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use csi_api::controller_server::{Controller, ControllerServer};
 use csi_api::controller_service_capability::rpc::Type;
@@ -21,13 +22,18 @@ use csi_api::{
     PluginCapability, ProbeRequest, ProbeResponse, Volume, plugin_capability,
 };
 use tokio::net::UnixListener;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 use tower::Service as _;
 
-use crate::common::{Agent, BUCKET, KEY_ID, KEY_SECRET, Store, blocking, in_namespaces};
+use crate::common::{Agent, blocking};
+
+/// How long a connection is held before it is served. csi-sanity's client waits for a change of the connection's state,
+/// and for a minute in vain when the connection is ready before it begins to wait.
+const HELD: Duration = Duration::from_millis(500);
 
 /// What there is to create: the same volume again and again.
 #[derive(Clone, Debug)]
@@ -98,14 +104,17 @@ impl Identity for WithController {
 /// Serves `routes` on a socket in `directory`.
 fn serve(directory: &Path, name: &str, routes: Routes) -> PathBuf {
     let socket = directory.join(name);
-    let listener = UnixListener::bind(&socket).expect("a socket");
-    tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(UnixListenerStream::new(listener)));
+    let listener = UnixListenerStream::new(UnixListener::bind(&socket).expect("a socket"));
+    let incoming = listener.then(|connection| async {
+        tokio::time::sleep(HELD).await;
+        connection
+    });
+    tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(incoming));
     socket
 }
 
-/// The agent behind an identity that claims a controller service.
-fn front(agent: Channel) -> Routes {
-    let identity = Routes::new(IdentityServer::new(WithController)).into_axum_router();
+/// The agent, behind what `before` answers itself.
+fn front(agent: Channel, before: Routes) -> Routes {
     let forward = tower::service_fn(move |request: http::Request<_>| {
         let mut agent = agent.clone();
         async move {
@@ -118,7 +127,7 @@ fn front(agent: Channel) -> Routes {
             Ok::<_, std::convert::Infallible>(answer.unwrap_or_else(failed))
         }
     });
-    identity.fallback_service(forward).into()
+    before.into_axum_router().fallback_service(forward).into()
 }
 
 /// The program, built if it isn't there yet.
@@ -170,47 +179,38 @@ fn run(program: &Path, directory: &Path, sockets: (&Path, &Path), focus: &str) -
     verdict
 }
 
-#[test]
-fn the_conformance_test_passes_against_the_oss_driver() {
-    in_namespaces("sanity::the_conformance_test_passes_against_the_oss_driver", || async {
-        let store = Store::start().await;
-        let agent = Agent::start().await;
-        let directory = tempfile::tempdir().expect("a directory");
-        let context = [("bucket", BUCKET), ("url", &store.url)];
-        let context = context.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let secrets = format!("NodePublishVolumeSecret:\n  akId: {KEY_ID}\n  akSecret: {KEY_SECRET}\n");
-        std::fs::write(directory.path().join("secrets.yaml"), secrets).expect("written");
-        let controller = Routes::new(ControllerServer::new(Provisioner { context }))
-            .add_service(IdentityServer::new(WithController));
-        let controller = serve(directory.path(), "controller.sock", controller);
-        let front = serve(directory.path(), "front.sock", front(agent.channel()));
-        let (alone, beside) = blocking({
-            let (directory, socket) = (directory.path().to_owned(), agent.socket());
-            move || {
-                let program = program();
-                let run =
-                    |socket: &Path, focus: &str| run(&program, &directory, (socket, &controller), focus);
-                (
-                    run(&socket, "(Identity|Node) Service"),
-                    run(&front, "Node Service should (work|be idempotent)"),
-                )
-            }
-        })
-        .await;
-        println!("alone: {alone:#?}, beside: {beside:#?}");
-        assert_eq!(beside, Verdict { passed: 2, skipped: vec![] });
-        assert_eq!(alone.passed, 11, "{alone:#?}");
-        // What this driver doesn't offer; the last two are those that run beside a controller.
-        let without = |reason: &str| alone.skipped.iter().filter(|it| it.contains(reason)).count();
-        let counted = [
-            "NodeStageVolume",
-            "NodeUnstageVolume",
-            "NodeGetVolume",
-            "NodeExpandVolume",
-            "Controller Service",
-        ];
-        let counted = counted.map(|reason| without(&format!("{reason} not")));
-        assert_eq!(counted.iter().sum::<usize>(), alone.skipped.len(), "{alone:#?}");
-        assert!(!agent.stderr().contains("panicked"), "{}", agent.stderr());
-    });
+/// Runs the conformance test against `agent`. What is created there is the volume of `context`, and `secrets` (lines of
+/// YAML) go with every publication.
+pub(crate) async fn conforms(agent: &Agent, context: &[(&str, &str)], secrets: &[(&str, &str)]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let context = context.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut file = "NodePublishVolumeSecret:\n".to_owned();
+    for (name, value) in secrets {
+        file.extend(["  ", name, ": ", value, "\n"]);
+    }
+    std::fs::write(directory.path().join("secrets.yaml"), file).expect("written");
+    let controller = Routes::new(ControllerServer::new(Provisioner { context }))
+        .add_service(IdentityServer::new(WithController));
+    let controller = serve(directory.path(), "controller.sock", controller);
+    let beside = Routes::new(IdentityServer::new(WithController));
+    let front = |name: &str, before| serve(directory.path(), name, front(agent.channel(), before));
+    let (alone, beside) = (front("alone.sock", Routes::default()), front("beside.sock", beside));
+    let (alone, beside) = blocking({
+        let directory = directory.path().to_owned();
+        move || {
+            let program = program();
+            let run = |socket: &Path, focus: &str| run(&program, &directory, (socket, &controller), focus);
+            (run(&alone, "(Identity|Node) Service"), run(&beside, "Node Service should (work|be idempotent)"))
+        }
+    })
+    .await;
+    assert_eq!(beside, Verdict { passed: 2, skipped: vec![] });
+    assert_eq!(alone.passed, 11, "{alone:#?}");
+    // What these drivers don't offer; the last two are those that run beside a controller.
+    let without = |reason: &str| alone.skipped.iter().filter(|it| it.contains(reason)).count();
+    let counted =
+        ["NodeStageVolume", "NodeUnstageVolume", "NodeGetVolume", "NodeExpandVolume", "Controller Service"];
+    let counted = counted.map(|reason| without(&format!("{reason} not")));
+    assert_eq!(counted.iter().sum::<usize>(), alone.skipped.len(), "{alone:#?}");
+    assert!(!agent.stderr().contains("panicked"), "{}", agent.stderr());
 }
