@@ -1,9 +1,14 @@
 //! MOUNT, the port mapper, and exports from the server's side.
 
+use std::time::Duration;
+
 use nas_sim::{Access, ExportError, ExportOptions, Kind};
 use nfs3_client::net::Connector;
 use nfs3_client::nfs3_types::nfs3::nfsstat3;
 use nfs3_client::{MountClient, PortmapperClient};
+
+use rstest::rstest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{Dial, Server};
 
@@ -108,4 +113,22 @@ async fn the_contents_are_seen_and_changed_from_the_servers_side() {
     assert!(sim.delete("/share/a").is_err(), "it is gone");
     assert!(sim.delete("/share").is_err(), "an export stays");
     assert!(sim.put("/elsewhere/file", b"").is_err(), "no export");
+}
+
+#[rstest]
+#[case::no_call(&[0x80, 0, 0, 4, 1, 2, 3, 4])]
+#[case::too_large(&[0xff, 0xff, 0xff, 0xff])]
+#[case::an_answer(&[0x80, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 1])]
+#[tokio::test]
+async fn what_is_no_call_ends_its_connection_and_no_other(#[case] bytes: &[u8]) {
+    let server = Server::start().await;
+    let mut client = server.mount("/share").await;
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.expect("a connection");
+    stream.write_all(bytes).await.expect("sent");
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer)).await;
+    // Closed with bytes unread, a connection is reset.
+    assert!(read.expect("an end within a minute").is_err() || answer.is_empty());
+    let root = client.root.clone();
+    client.attributes(&root).await.expect("the other goes on");
 }
