@@ -50,7 +50,7 @@ async fn completed(lab: &Lab) -> (String, String) {
     outcome(&lab.until::<SandboxClaim>("complete", |all| phase(&all[0]) == Some(ClaimPhase::Completed)).await)
 }
 
-/// The same, while time goes on by a second every few milliseconds.
+/// The same, while time goes on, ten times as fast as outside.
 async fn completed_with_time(lab: &Lab) -> (String, String) {
     let is_complete = |all: &[SandboxClaim]| phase(&all[0]) == Some(ClaimPhase::Completed);
     outcome(&lab.until_with_time::<SandboxClaim>("complete", is_complete).await)

@@ -195,7 +195,7 @@ impl Lab {
             + 'static,
     {
         let moving = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
             loop {
                 ticks.tick().await;
                 self.clock.advance(Duration::from_secs(1));
