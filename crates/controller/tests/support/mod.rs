@@ -27,7 +27,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 /// An access key that must show up nowhere.
 pub(crate) const SECRET: &str = "sentinel-secret-value-0002";
 /// Limit of every wait in these tests.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything that runs in one test; dropping it ends it.
 pub(crate) struct Lab {
