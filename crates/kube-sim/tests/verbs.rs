@@ -89,6 +89,58 @@ async fn lists_are_selected_and_paged() {
 }
 
 #[tokio::test]
+async fn pages_are_as_of_the_first_while_others_write() {
+    let pods: Api<Pod> = Api::default_namespaced(client());
+    for number in 0..30 {
+        pods.create(&PostParams::default(), &pod(&format!("pod-{number:02}"))).await.expect("created");
+    }
+    let mut parameters = ListParams::default().limit(7);
+    let (mut names, mut versions) = (Vec::new(), std::collections::BTreeSet::new());
+    for page in 0.. {
+        let found = pods.list(&parameters).await.expect("listed");
+        versions.extend(found.metadata.resource_version.clone());
+        names.extend(found.items.iter().map(kube::ResourceExt::name_any));
+        let Some(token) = found.metadata.continue_.filter(|token| !token.is_empty()) else { break };
+        parameters = parameters.continue_token(&token);
+        // Beside every page somebody deletes a pod of the last one and makes one that would be on it.
+        let writers = (0..4).map(|writer| {
+            let pods = pods.clone();
+            tokio::spawn(async move {
+                let gone = format!("pod-{:02}", 29 - 4 * page - writer);
+                let zero = kube::api::DeleteParams::default().grace_period(0);
+                pods.delete(&gone, &zero).await.expect("deleted");
+                let new = pod(&format!("pod-{}{writer}-new", 29 - page));
+                pods.create(&PostParams::default(), &new).await.expect("created");
+            })
+        });
+        for writer in writers {
+            writer.await.expect("written");
+        }
+    }
+    let expected: Vec<_> = (0..30).map(|number| format!("pod-{number:02}")).collect();
+    assert_eq!(names, expected);
+    assert_eq!(versions.len(), 1, "{versions:?}");
+}
+
+#[tokio::test]
+async fn an_expired_continue_token_comes_with_one_that_goes_on() {
+    let server = common::server();
+    let pods: Api<Pod> = Api::default_namespaced(server.client("default"));
+    for name in ["a", "b", "c"] {
+        pods.create(&PostParams::default(), &pod(name)).await.expect("created");
+    }
+    let first = pods.list(&ListParams::default().limit(1)).await.expect("listed");
+    let token = first.metadata.continue_.expect("more to come");
+    pods.create(&PostParams::default(), &pod("d")).await.expect("created");
+    server.compact();
+    let status = refusal(pods.list(&ListParams::default().limit(1).continue_token(&token)).await);
+    assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
+    let fresh = status.metadata.and_then(|metadata| metadata.continue_).expect("a token");
+    let rest = pods.list(&ListParams::default().continue_token(&fresh)).await.expect("listed");
+    assert_eq!(rest.items.iter().map(kube::ResourceExt::name_any).collect::<Vec<_>>(), ["b", "c", "d"]);
+}
+
+#[tokio::test]
 async fn names_are_generated_from_their_prefix() {
     let pods: Api<Pod> = Api::default_namespaced(client());
     let mut nameless = pod("x");

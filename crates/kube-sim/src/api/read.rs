@@ -55,8 +55,12 @@ pub(crate) fn get(state: &State, call: &Call) -> ApiResult<Arc<Value>> {
 
 /// Every selected object.
 pub(crate) fn select(state: &State, call: &Call) -> ApiResult<Vec<Arc<Value>>> {
+    let objects = state.store.list(&call.resource.collection, namespace_of(call));
+    selected(call, objects)
+}
+
+fn selected(call: &Call, mut objects: Vec<Arc<Value>>) -> ApiResult<Vec<Arc<Value>>> {
     let selection = Selection::of(call)?;
-    let mut objects = state.store.list(&call.resource.collection, namespace_of(call));
     objects.retain(|object| selection.matches(object));
     Ok(objects)
 }
@@ -76,19 +80,26 @@ pub(crate) struct Page {
 
 /// The selected objects, at most `limit` of them from where `continue` says.
 ///
-/// A page shows the objects as they are now, with the revision of the first page: what changed in between is told by
-/// the watch from that revision.
+/// Every page shows the objects as they were at the revision of the first one. Where the history doesn't reach back to
+/// it any more, the refusal has a token with which the list goes on from the same place as things are now.
 pub(crate) fn list(state: &State, call: &Call) -> ApiResult<Page> {
     check_version_match(call)?;
-    let mut objects = select(state, call)?;
     let mut revision = state.store.revision();
-    if let Some(token) = call.query.get("continue") {
+    let mut objects = if let Some(token) = call.query.get("continue") {
         let (first, namespace, name) = decode(token).ok_or_else(|| {
             ApiError::bad_request("invalid continue token: it does not come from an earlier list")
         })?;
-        revision = first;
-        objects.retain(|object| place(object) > (namespace.as_str(), name.as_str()));
-    }
+        if first != LATEST {
+            revision = first;
+        }
+        let then = state.store.list_at(&call.resource.collection, namespace_of(call), revision);
+        let then = then.map_err(|_| ApiError::continue_expired(encode(LATEST, &namespace, &name)))?;
+        let mut rest = selected(call, then)?;
+        rest.retain(|object| place(object) > (namespace.as_str(), name.as_str()));
+        rest
+    } else {
+        select(state, call)?
+    };
     let limit = call.query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
     if limit == 0 || objects.len() <= limit {
         return Ok(Page { objects, revision, next: None, remaining: None });
@@ -98,7 +109,7 @@ pub(crate) fn list(state: &State, call: &Call) -> ApiResult<Page> {
     objects.truncate(limit);
     let next = objects.last().map(|last| {
         let (namespace, name) = place(last);
-        BASE64_URL_SAFE_NO_PAD.encode(format!("{revision}\n{namespace}\n{name}"))
+        encode(revision, namespace, name)
     });
     Ok(Page { objects, revision, next, remaining })
 }
@@ -120,6 +131,13 @@ fn check_version_match(call: &Call) -> ApiResult<()> {
 fn place(object: &Value) -> (&str, &str) {
     let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
     (text("namespace"), text("name"))
+}
+
+/// In a token: whatever revision is the latest when it is used. No object has revision 0.
+const LATEST: u64 = 0;
+
+fn encode(revision: u64, namespace: &str, name: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{revision}\n{namespace}\n{name}"))
 }
 
 fn decode(token: &str) -> Option<(u64, String, String)> {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::kinds::Collection;
 
-use watch::Watcher;
+use watch::{Forgotten, Watcher};
 
 /// How many changes are kept for watches that resume; older ones answer 410. Each holds a copy of its object.
 const HISTORY: usize = 2048;
@@ -128,6 +128,44 @@ impl Store {
                 .map(|(_, object)| Arc::clone(object))
                 .collect(),
         }
+    }
+
+    /// The same as it was at `revision`: what happened since is taken back.
+    ///
+    /// # Errors
+    /// When the history has forgotten a change since then.
+    pub(crate) fn list_at(
+        &self,
+        collection: &str,
+        namespace: Option<&str>,
+        revision: u64,
+    ) -> Result<Vec<Arc<Value>>, Forgotten> {
+        if revision < self.forgotten {
+            return Err(Forgotten { oldest: self.forgotten });
+        }
+        let first = self.history.partition_point(|change| change.revision <= revision);
+        let mut since = self
+            .history
+            .range(first..)
+            .rev()
+            .filter(|change| {
+                let here = namespace.is_none_or(|namespace| change.address.namespace == namespace);
+                here && *change.address.collection == *collection
+            })
+            .peekable();
+        if since.peek().is_none() {
+            return Ok(self.list(collection, namespace));
+        }
+        let place = |address: &Address| (address.namespace.clone(), address.name.clone());
+        let mut objects = self.collections.get(collection).cloned().unwrap_or_default();
+        for change in since {
+            match &change.previous {
+                Some(previous) => objects.insert(place(&change.address), Arc::clone(previous)),
+                None => objects.remove(&place(&change.address)),
+            };
+        }
+        let here = |of: &str| namespace.is_none_or(|namespace| of == namespace);
+        Ok(objects.into_iter().filter(|((of, _), _)| here(of)).map(|(_, object)| object).collect())
     }
 
     /// Every object of a namespace, in every collection.
@@ -265,6 +303,28 @@ mod tests {
         let subscription = store.subscribe("/pods", None, seen).expect("history is kept");
         let kinds: Vec<_> = subscription.backlog.iter().map(|change| change.kind).collect();
         assert_eq!(kinds, [ChangeKind::Added, ChangeKind::Deleted]);
+    }
+
+    #[test]
+    fn a_list_can_be_as_it_was() {
+        let mut store = Store::new(None);
+        store.put(&address("a"), pod("a", None));
+        store.put(&address("b"), pod("b", None));
+        let then = store.revision();
+        let names = |store: &Store, revision| {
+            let found = store.list_at("/pods", Some("default"), revision).ok()?;
+            Some(found.iter().map(|pod| pod["metadata"]["name"].clone()).collect::<Vec<_>>())
+        };
+        store.remove(&address("a"));
+        store.put(&address("c"), pod("c", None));
+        store.put(&address("b"), pod("b", Some("owner")));
+        store.put(&address("a"), pod("a", Some("owner")));
+        assert_eq!(names(&store, then), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(names(&store, store.revision()), Some(vec!["a".into(), "b".into(), "c".into()]));
+        let found = store.list_at("/pods", None, then).expect("kept");
+        assert!(found.iter().all(|pod| pod["metadata"]["ownerReferences"] == json!([])), "{found:?}");
+        store.forget_history();
+        assert_eq!(names(&store, then), None);
     }
 
     #[test]

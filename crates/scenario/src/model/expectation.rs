@@ -33,7 +33,7 @@ impl JsonSchema for Expect {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pattern {
-    /// Who reported it: `kubernetes`, `e2b`, `csi`, `mounts`, `process`, `oss`, `nas`, `fault`, `lab`, `agent`, `scenario`.
+    /// Who reported it: `kubernetes`, `e2b`, `csi`, `mounts`, `process`, `oss`, `nas`, `network`, `fault`, `lab`, `agent`, `scenario`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// What happened: `ADDED`, `MODIFIED`, `DELETED`, `NodePublishVolume`, `mounted`, …
