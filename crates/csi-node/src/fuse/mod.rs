@@ -17,5 +17,5 @@ mod session;
 
 pub(crate) use interrupt::Interrupt;
 pub(crate) use operation::{Change, Operation, Request, When};
-pub(crate) use reply::{Attributes, Entry, Names, Reply, Space};
+pub(crate) use reply::{Attributes, Entry, Names, Opened, Reply, Space};
 pub(crate) use session::{FileSystem, Notices, Session};

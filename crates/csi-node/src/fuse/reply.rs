@@ -39,6 +39,17 @@ pub(crate) struct Entry {
     pub(crate) attributes: Attributes,
 }
 
+/// What the kernel does with the content of a file that was opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Opened {
+    /// It drops what it has of it.
+    Afresh,
+    /// It keeps what it has of it.
+    Keeping,
+    /// It keeps nothing: every read and write is asked for.
+    Direct,
+}
+
 /// How full a file system is, in blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Space {
@@ -139,17 +150,16 @@ impl Reply {
         self.send(None, &[&body]);
     }
 
-    /// Answers an open. With `keep`, what the kernel has of the content stays valid.
-    pub(crate) fn opened(self, handle: u64, keep: bool) {
+    pub(crate) fn opened(self, handle: u64, how: Opened) {
         let mut body = BytesMut::with_capacity(16);
-        put_open(&mut body, handle, keep);
+        put_open(&mut body, handle, how);
         self.send(None, &[&body]);
     }
 
     pub(crate) fn created(self, entry: &Entry, handle: u64) {
         let mut body = BytesMut::with_capacity(144);
         put_entry(&mut body, entry);
-        put_open(&mut body, handle, false);
+        put_open(&mut body, handle, Opened::Afresh);
         self.send(None, &[&body]);
     }
 
@@ -198,8 +208,12 @@ fn put_attributes(body: &mut BytesMut, it: &Attributes) {
     }
 }
 
-fn put_open(body: &mut BytesMut, handle: u64, keep: bool) {
+fn put_open(body: &mut BytesMut, handle: u64, how: Opened) {
     body.put_u64_ne(handle);
-    body.put_u32_ne(if keep { 1 << 1 } else { 0 });
+    body.put_u32_ne(match how {
+        Opened::Afresh => 0,
+        Opened::Direct => 1 << 0,
+        Opened::Keeping => 1 << 1,
+    });
     body.put_u32_ne(0);
 }

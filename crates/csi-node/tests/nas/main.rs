@@ -15,4 +15,8 @@ mod sanity;
 mod basics;
 mod conformance;
 mod failures;
+mod model;
+mod publishing;
+mod sharing;
+mod speed;
 mod support;

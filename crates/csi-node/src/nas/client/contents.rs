@@ -15,7 +15,7 @@ use super::super::rpc::Caller;
 use super::nodes::Node;
 use super::share::{Open, Outcome, Share};
 use super::unsaved::{Piece, Step};
-use crate::fuse::{Change, When};
+use crate::fuse::{Change, Opened, When};
 
 /// How long small writes wait for their neighbours.
 const GATHERING_LIMIT: Duration = Duration::from_secs(1);
@@ -24,13 +24,13 @@ const COMMIT_AT: u64 = 16 << 20;
 
 impl Share {
     /// Opens a file: what is known of it is asked for again, so that whoever opens it sees what was closed before.
-    /// Answers the handle, and whether the pages that the kernel keeps are still right.
+    /// Answers the handle, and how the kernel is to use it.
     pub(super) async fn open(
         self: &Arc<Self>,
         caller: &Caller,
         node: &Arc<Node>,
-        empty: bool,
-    ) -> Outcome<(u64, bool)> {
+        (empty, append): (bool, bool),
+    ) -> Outcome<(u64, Opened)> {
         if empty {
             let change = Change { size: Some(0), ..Change::default() };
             self.change(caller, node, change).await?;
@@ -38,20 +38,24 @@ impl Share {
             self.settle(caller, node).await?;
             self.refresh(caller, node).await?;
         }
-        if node.has_outdated_kernel()
-            && let Some(notices) = self.notices.get()
-        {
+        let outdated = node.has_outdated_kernel();
+        if outdated && let Some(notices) = self.notices.get() {
             notices.attributes_changed(node.number);
         }
-        let keep = node.keeps_pages();
-        Ok((self.opened(caller, node), keep))
+        // The kernel would append where it believes the end to be, and doesn't ask before.
+        let how = match (outdated && append && !empty, node.keeps_pages()) {
+            (true, _) => Opened::Direct,
+            (false, true) => Opened::Keeping,
+            (false, false) => Opened::Afresh,
+        };
+        Ok((self.opened(caller, node, how == Opened::Direct), how))
     }
 
     /// A handle for `node`.
-    pub(super) fn opened(&self, caller: &Caller, node: &Arc<Node>) -> u64 {
+    pub(super) fn opened(&self, caller: &Caller, node: &Arc<Node>, appends: bool) -> u64 {
         let handle = self.number();
         node.open.fetch_add(1, Ordering::AcqRel);
-        let open = Open { node: Arc::clone(node), who: caller.in_background() };
+        let open = Open { node: Arc::clone(node), who: caller.in_background(), appends };
         self.opens().insert(handle, Arc::new(open));
         handle
     }
@@ -144,6 +148,7 @@ impl Share {
             return Err(Errno::EFBIG);
         }
         let room = self.room(caller, size).await?;
+        let offset = if open.appends { node.size() } else { offset };
         let write_size = usize::try_from(self.options.write_size).unwrap_or(usize::MAX);
         let begun = node.unsaved.add(offset, data, open.who.clone(), room, write_size);
         if self.options.synchronous {

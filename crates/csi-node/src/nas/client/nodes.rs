@@ -110,6 +110,12 @@ impl Node {
         self.state().attributes.fileid
     }
 
+    /// Where it ends, as far as is known here.
+    pub(super) fn size(&self) -> u64 {
+        let end = self.unsaved.end();
+        self.state().attributes.size.max(end)
+    }
+
     /// Whether what is known needs no question.
     pub(super) fn is_fresh(&self) -> bool {
         let state = self.state();

@@ -13,7 +13,7 @@ use super::listing::Listing;
 use super::nodes::{Node, ROOT};
 use super::share::{Outcome, Share};
 use crate::fs::Mountable;
-use crate::fuse::{Entry, FileSystem, Interrupt, Operation, Reply, Request, Session, Space};
+use crate::fuse::{Entry, FileSystem, Interrupt, Opened, Operation, Reply, Request, Session, Space};
 
 /// Block size in which space is told, in bytes.
 const BLOCK: u32 = 4096;
@@ -63,7 +63,7 @@ impl FileSystem for Share {
             Operation::OpenDirectory => {
                 let handle = self.number();
                 self.listings().insert(handle, Arc::new(Listing::new(node)));
-                return reply.opened(handle, false);
+                return reply.opened(handle, Opened::Afresh);
             }
             Operation::ReleaseDirectory { handle } => {
                 self.listings().remove(handle);
@@ -105,15 +105,15 @@ impl Share {
                 answer(reply, target, |reply, target| reply.data(&[target]));
             }
             Operation::Open { flags } => {
-                let empty = is_set(flags, libc::O_TRUNC);
-                let opened = self.open(caller, node, empty).await;
-                answer(reply, opened, |reply, (handle, keep)| reply.opened(handle, keep));
+                let how = (is_set(flags, libc::O_TRUNC), is_set(flags, libc::O_APPEND));
+                let opened = self.open(caller, node, how).await;
+                answer(reply, opened, |reply, (handle, how)| reply.opened(handle, how));
             }
             Operation::Create { name, flags, mode } => {
                 let how = (is_set(flags, libc::O_EXCL), is_set(flags, libc::O_TRUNC));
                 let made = self.create(caller, node, &name, mode, how).await;
                 answer(reply, made, |reply, (made, entry)| {
-                    reply.created(&entry, self.opened(caller, &made));
+                    reply.created(&entry, self.opened(caller, &made, false));
                 });
             }
             Operation::Read { handle, offset, size } => {

@@ -50,6 +50,8 @@ pub(super) struct Open {
     pub(super) node: Arc<Node>,
     /// Who opened it; reads and writes are done in this name.
     pub(super) who: Caller,
+    /// Whether writes go to the end of the file wherever the kernel believes that to be.
+    pub(super) appends: bool,
 }
 
 /// An export of a server, as a file system.
