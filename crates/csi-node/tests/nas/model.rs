@@ -267,7 +267,7 @@ fn generated_operations_have_the_results_of_a_local_directory() {
         let mut runner = TestRunner::deterministic();
         let strategy = prop::collection::vec(step(), STEPS);
         // More of them by hand: CSI_NODE_NAS_CASES=5000 cargo test -p csi-node --test nas model
-        let count = std::env::var("CSI_NODE_NAS_CASES").map_or(300, |count| count.parse().expect("a number"));
+        let count = std::env::var("CSI_NODE_NAS_CASES").map_or(200, |count| count.parse().expect("a number"));
         let nas = Nas::start().await;
         let agent = nas.agent().await;
         let root = mount(&agent, "model", &[]).await;
@@ -276,11 +276,12 @@ fn generated_operations_have_the_results_of_a_local_directory() {
             let steps = strategy.new_tree(&mut runner).expect("a case").current();
             let case = format!("case-{number}");
             let places = [root.join(&case), local.path().join(&case), nas.folder.join(&case)];
-            blocking(move || {
+            let compared = blocking(move || {
                 let [mounted, plain, exported] = &places;
-                compare(number, &steps, mounted, plain, exported);
+                std::panic::catch_unwind(|| compare(number, &steps, mounted, plain, exported)).is_ok()
             })
             .await;
+            assert!(compared, "the agent's last words: {}", agent.stderr());
         }
         agent.unpublish(&root).await.expect("unmounted");
         assert!(!agent.stderr().contains("panicked"), "{}", agent.stderr());

@@ -161,6 +161,7 @@ impl Share {
             && is_open(node)
         {
             self.hide(caller, node, directory, name).await?;
+            self.remove_if_closed(caller, node).await;
             return Ok(());
         }
         let asked = Instant::now();
@@ -213,6 +214,9 @@ impl Share {
                 return Err(failure.into());
             }
         };
+        if let (Some(_), Some(node)) = (hidden, &replaced) {
+            self.remove_if_closed(caller, node).await;
+        }
         if !same {
             let known = from.0.remove_name(from.1);
             to.0.remove_name(to.1);
@@ -273,6 +277,16 @@ impl Share {
             self.remove_hidden(caller, &earlier).await;
         }
         Ok(hidden)
+    }
+
+    /// The kernel tells of a close when it is over: the last one may have come while a file was being hidden, and found
+    /// nothing to remove.
+    async fn remove_if_closed(&self, caller: &Caller, node: &Node) {
+        if !is_open(node)
+            && let Some(hidden) = node.hide(None)
+        {
+            self.remove_hidden(caller, &hidden).await;
+        }
     }
 
     async fn bring_back(&self, caller: &Caller, node: &Node, hidden: &Hidden, to: (&Arc<Node>, &[u8])) {
