@@ -81,7 +81,7 @@ fn theirs(port: u16, local: &Path) -> (f64, f64, f64) {
             copy(&path("small"), &url(&format!("small-{number}")));
         }
         for number in 0..SMALL_FILES {
-            copy(&url(&format!("small-{number}")), &path("small-back"));
+            copy(&url(&format!("small-{number}")), &path(&format!("back-{number}")));
         }
     });
     (write, read, small)
