@@ -31,7 +31,11 @@ impl Agent {
         let folder = tempfile::tempdir().map_err(io("make a folder for the agent"))?;
         let sockets = folder.path().join("sockets");
         let log = File::create(folder.path().join("log")).map_err(io("make the agent's log"))?;
-        let child = Command::new(program)
+        // In a mount namespace of its own: one that somebody else makes meanwhile would take the mounts along, and
+        // they would not end with the unmount.
+        let child = Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .arg(program)
             .args(["csi-node", "serve", "--socket-dir"])
             .arg(&sockets)
             .stdin(Stdio::null())
@@ -81,6 +85,12 @@ impl Agent {
         let published = self.node.clone().node_publish_volume(request).await;
         published.map_err(|status| failed("mount with")(&status))?;
         Ok((target, begun.elapsed().as_secs_f64() * 1000.0))
+    }
+
+    /// `target` as it is reached from outside of the agent's mount namespace.
+    pub(crate) fn outside(&self, target: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(target.strip_prefix("/").unwrap_or(target))
     }
 
     /// Unmounts what is at `target`.

@@ -102,11 +102,11 @@ async fn beside_s3fs(
 /// Ours: mount, fill, mount anew, read; and what the agent holds after that.
 async fn our_round(agent: &Agent, store: &ObjectStore, round: usize) -> Result<(Round, f64), BenchError> {
     let (target, mount) = agent.mount(store, BUCKET, "first").await?;
-    let times = blocking(&target.join(format!("ours-{round}")), files::fill).await?;
+    let times = blocking(&agent.outside(&target).join(format!("ours-{round}")), files::fill).await?;
     agent.unmount(&target).await?;
     // The kernel's pages went with the mount: what is read now comes from the server.
     let (target, _) = agent.mount(store, BUCKET, "second").await?;
-    let read = blocking(&target.join(format!("ours-{round}")), files::read_large).await?;
+    let read = blocking(&agent.outside(&target).join(format!("ours-{round}")), files::read_large).await?;
     let memory = agent.memory()?;
     agent.unmount(&target).await?;
     Ok((Round { mount, times, read }, memory))
