@@ -68,8 +68,8 @@ fn copy(from: &str, to: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn theirs(port: u16, local: &Path) -> (f64, f64, f64) {
-    let url = |name: &str| format!("nfs://127.0.0.1{EXPORT}/{name}?nfsport={port}&mountport={port}");
+fn theirs(port: u16, local: &Path, round: usize) -> (f64, f64, f64) {
+    let url = |name: &str| format!("nfs://127.0.0.1{EXPORT}/{name}-{round}?nfsport={port}&mountport={port}");
     let big = local.join("big");
     write_big(&big);
     let path = |name: &str| local.join(name).to_str().expect("text").to_owned();
@@ -113,7 +113,7 @@ fn figures_beside_nfs_cp() {
             }
             let local = tempfile::tempdir().expect("a directory");
             let port = nas.port;
-            let theirs = blocking(move || theirs(port, local.path())).await;
+            let theirs = blocking(move || theirs(port, local.path(), round)).await;
             println!("theirs write {:.3}, read {:.3}, small {:.3}", theirs.0, theirs.1, theirs.2);
             println!(
                 "times as fast: write {:.2}, read {:.2}, small files {:.2}",
