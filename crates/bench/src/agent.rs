@@ -1,11 +1,13 @@
 //! A CSI node agent outside of any lab, so that what is measured is the mount and nothing else.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use contract::names::drivers;
+use contract::names::POD_UID_CONTEXT_KEY;
 use csi_api::node_client::NodeClient;
 use csi_api::volume_capability::access_mode::Mode;
 use csi_api::volume_capability::{AccessMode, AccessType, MountVolume};
@@ -18,6 +20,41 @@ use tonic::transport::{Channel, Endpoint};
 use crate::BenchError;
 use crate::error::io;
 
+/// What is mounted.
+pub(crate) struct Volume {
+    context: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
+    options: Vec<String>,
+}
+
+impl Volume {
+    /// A bucket, in the product's names.
+    pub(crate) fn bucket(store: &ObjectStore, bucket: &str) -> Self {
+        Self {
+            context: owned(&[("bucket", bucket), ("url", &store.outside_endpoint)]),
+            secrets: owned(&[("akId", &store.access_key_id), ("akSecret", &store.access_key_secret)]),
+            options: Vec::new(),
+        }
+    }
+
+    /// An export of an NFS server, with the mount options of the product document's example.
+    pub(crate) fn export(server: IpAddr, path: &str) -> Self {
+        Self {
+            context: owned(&[
+                ("server", &server.to_string()),
+                ("path", path),
+                (POD_UID_CONTEXT_KEY, "bench"),
+            ]),
+            secrets: BTreeMap::new(),
+            options: ["nolock,tcp,noresvport", "vers=3"].map(str::to_owned).into(),
+        }
+    }
+}
+
+fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 /// The agent's process; it ends, and its mounts with it, when this is dropped.
 pub(crate) struct Agent {
     child: Child,
@@ -26,8 +63,8 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent that `program` holds and waits until it answers.
-    pub(crate) async fn start(program: &Path) -> Result<Self, BenchError> {
+    /// Starts the agent that `program` holds, for one driver, and waits until it answers.
+    pub(crate) async fn start(program: &Path, driver: &str, more: &[&str]) -> Result<Self, BenchError> {
         let folder = tempfile::tempdir().map_err(io("make a folder for the agent"))?;
         let sockets = folder.path().join("sockets");
         let log = File::create(folder.path().join("log")).map_err(io("make the agent's log"))?;
@@ -38,18 +75,21 @@ impl Agent {
             .arg(program)
             .args(["csi-node", "serve", "--socket-dir"])
             .arg(&sockets)
+            .args(["--driver", driver])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .map_err(io(format!("run {}", program.display())))?;
-        let waited = Command::new(program).args(["csi-node", "wait", "--socket-dir"]).arg(&sockets).status();
-        let waited = waited.map_err(io("wait for the agent"))?;
+        let mut wait = Command::new(program);
+        wait.args(["csi-node", "wait", "--driver", driver, "--socket-dir"]).arg(&sockets);
+        let waited = wait.status().map_err(io("wait for the agent"))?;
         if !waited.success() {
             let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
             return Err(BenchError::Agent { action: "start", reason: log });
         }
-        let socket = sockets.join(drivers::OSS).join("csi.sock");
+        let socket = sockets.join(driver).join("csi.sock");
         let connector = tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
@@ -59,26 +99,19 @@ impl Agent {
         Ok(Self { child, node: NodeClient::new(channel), folder })
     }
 
-    /// Mounts `bucket`; where, and how long it took, in milliseconds.
-    pub(crate) async fn mount(
-        &self,
-        store: &ObjectStore,
-        bucket: &str,
-        name: &str,
-    ) -> Result<(PathBuf, f64), BenchError> {
+    /// Mounts `volume`; where, and how long it took, in milliseconds.
+    pub(crate) async fn mount(&self, volume: &Volume, name: &str) -> Result<(PathBuf, f64), BenchError> {
         let target = self.folder.path().join(name);
-        let owned = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-        };
+        let mount = MountVolume { mount_flags: volume.options.clone(), ..MountVolume::default() };
         let request = NodePublishVolumeRequest {
             volume_id: name.to_owned(),
             target_path: target.display().to_string(),
             volume_capability: Some(VolumeCapability {
-                access_type: Some(AccessType::Mount(MountVolume::default())),
+                access_type: Some(AccessType::Mount(mount)),
                 access_mode: Some(AccessMode { mode: Mode::MultiNodeMultiWriter.into() }),
             }),
-            secrets: owned(&[("akId", &store.access_key_id), ("akSecret", &store.access_key_secret)]),
-            volume_context: owned(&[("bucket", bucket), ("url", &store.outside_endpoint)]),
+            secrets: volume.secrets.clone(),
+            volume_context: volume.context.clone(),
             ..NodePublishVolumeRequest::default()
         };
         let begun = Instant::now();

@@ -51,6 +51,19 @@ pub enum BenchError {
     /// The backend lacks what is measured.
     #[error("this backend has no object store of its own")]
     NoObjectStore,
+    /// The backend lacks what is measured.
+    #[error("this backend has no NFS server of its own")]
+    NoNetworkFileSystem,
+    /// The export that is measured on could not be made.
+    #[error("the lab's NFS server does not offer {path}: {code}: {message}")]
+    Export {
+        /// Its path.
+        path: &'static str,
+        /// The server's code.
+        code: String,
+        /// What the server said.
+        message: String,
+    },
     /// A watch ended although nobody ended it.
     #[error("the watch of {0} ended")]
     WatchEnded(&'static str),
@@ -65,8 +78,10 @@ pub enum BenchError {
         last: String,
     },
     /// The peer could not be run.
-    #[error("s3fs {action}: {reason}")]
+    #[error("{program} {action}: {reason}")]
     Peer {
+        /// Its name.
+        program: &'static str,
         /// What it was to do.
         action: &'static str,
         /// Why it didn't.

@@ -13,7 +13,7 @@ const LARGE: usize = 256 << 20;
 /// What is written and read at once, in bytes.
 const BLOCK: usize = 1 << 20;
 /// How many small files there are.
-const SMALL: usize = 200;
+pub(crate) const SMALL: usize = 200;
 
 /// Seconds for each thing.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,8 @@ pub(crate) fn fill(folder: &Path) -> Result<Times, BenchError> {
     Ok(Times { write, small: begun.elapsed().as_secs_f64() })
 }
 
-fn write_large(folder: &Path) -> std::io::Result<()> {
+/// Writes the large file in `folder`.
+pub(crate) fn write_large(folder: &Path) -> std::io::Result<()> {
     let block: Vec<u8> = (0..=250u8).cycle().take(BLOCK).collect();
     let mut file = File::create(folder.join("large"))?;
     for _ in 0..LARGE / BLOCK {
@@ -45,9 +46,20 @@ fn write_large(folder: &Path) -> std::io::Result<()> {
 }
 
 fn small_files(folder: &Path) -> std::io::Result<()> {
+    write_small(folder)?;
+    read_small(folder)
+}
+
+/// Writes the small files in `folder`.
+pub(crate) fn write_small(folder: &Path) -> std::io::Result<()> {
     for number in 0..SMALL {
         fs::write(folder.join(number.to_string()), format!("content of {number}"))?;
     }
+    Ok(())
+}
+
+/// Reads the small files in `folder`, which must hold what was written.
+pub(crate) fn read_small(folder: &Path) -> std::io::Result<()> {
     for number in 0..SMALL {
         let text = fs::read_to_string(folder.join(number.to_string()))?;
         if text != format!("content of {number}") {

@@ -13,6 +13,8 @@ mod figure;
 mod files;
 mod many;
 mod mounts;
+mod nas;
+mod nfs_cp;
 mod peer;
 mod pool;
 mod report;
@@ -53,11 +55,11 @@ pub async fn boot(
     Ok(Report { name: "boot", rounds: options.rounds, figures })
 }
 
-/// `bench mounts`: the OSS mounter beside `s3fs` on the same server, three mounts in one create, and many creates at
-/// once. `progress` is told what is being measured.
+/// `bench mounts`: the OSS mounter beside `s3fs` on the same server, the NAS mounter beside `nfs-cp`, three mounts in one
+/// create, and many creates at once. `progress` is told what is being measured.
 ///
 /// # Errors
-/// [`BenchError`] when a lab, a mount or a create fails, or the machine has no `s3fs` to compare with.
+/// [`BenchError`] when a lab, a mount or a create fails, or the machine has no `s3fs` or `nfs-cp` to compare with.
 pub async fn mounts(
     backend: &dyn Backend,
     options: &Options,

@@ -1,18 +1,19 @@
-//! The OSS mounter beside `s3fs`, turn by turn on one server, and creates with mounts through the lab around it.
+//! The OSS mounter beside `s3fs`, turn by turn on one server; the NAS mounter beside `nfs-cp`; and creates with mounts through the lab around it.
 
 use std::path::Path;
 
 use clock::SystemClock;
+use contract::names::drivers;
 use e2b_client::{Client, Settings};
 use lab::{Backend, Lab, ObjectStore, UpOptions};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Volume};
 use crate::create::{START_DEADLINE, client};
 use crate::document::{self, BUCKET};
 use crate::error::io;
 use crate::files::{self, Times};
 use crate::peer::S3fs;
-use crate::{BenchError, Figure, Options, Unit, many};
+use crate::{BenchError, Figure, Options, Unit, many, nas};
 
 /// How many times faster the large file is to be written and read.
 const LARGE_LIMIT: f64 = 1.5;
@@ -62,6 +63,7 @@ async fn measure_on(
     let store = access.object_store.as_ref().ok_or(BenchError::NoObjectStore)?;
     scenario::create_bucket(store, BUCKET, SystemClock::shared()).await?;
     let mut figures = beside_s3fs(store, options, progress).await?;
+    figures.extend(nas::beside_nfs_cp(lab, options, progress).await?);
     let kubernetes = document::client(access).await?;
     document::apply(&kubernetes, store).await?;
     let e2b =
@@ -79,10 +81,11 @@ async fn beside_s3fs(
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Figure>, BenchError> {
     let s3fs = S3fs::find(store)?.ok_or_else(|| BenchError::Peer {
+        program: "s3fs",
         action: "be found",
         reason: "it is not on the PATH; install it with tools/install s3fs=s3fs".to_owned(),
     })?;
-    let agent = Agent::start(&options.program).await?;
+    let agent = Agent::start(&options.program, drivers::OSS, &[]).await?;
     let (mut ours, mut theirs, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     // A round moves two gibibytes: a few of them tell enough.
     let rounds = options.rounds.div_ceil(5);
@@ -101,11 +104,12 @@ async fn beside_s3fs(
 
 /// Ours: mount, fill, mount anew, read; and what the agent holds after that.
 async fn our_round(agent: &Agent, store: &ObjectStore, round: usize) -> Result<(Round, f64), BenchError> {
-    let (target, mount) = agent.mount(store, BUCKET, "first").await?;
+    let volume = Volume::bucket(store, BUCKET);
+    let (target, mount) = agent.mount(&volume, "first").await?;
     let times = blocking(&agent.outside(&target).join(format!("ours-{round}")), files::fill).await?;
     agent.unmount(&target).await?;
     // The kernel's pages went with the mount: what is read now comes from the server.
-    let (target, _) = agent.mount(store, BUCKET, "second").await?;
+    let (target, _) = agent.mount(&volume, "second").await?;
     let read = blocking(&agent.outside(&target).join(format!("ours-{round}")), files::read_large).await?;
     let memory = agent.memory()?;
     agent.unmount(&target).await?;
@@ -123,9 +127,9 @@ async fn their_round(s3fs: &S3fs, round: usize) -> Result<Round, BenchError> {
 }
 
 /// Runs `work` on `folder` where it may block: the lab's servers live on this runtime.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     folder: &Path,
-    work: fn(&Path) -> Result<T, BenchError>,
+    work: impl FnOnce(&Path) -> Result<T, BenchError> + Send + 'static,
 ) -> Result<T, BenchError> {
     let folder = folder.to_owned();
     tokio::task::spawn_blocking(move || work(&folder))

@@ -23,11 +23,7 @@ pub(crate) struct S3fs {
 impl S3fs {
     /// The program on this machine, if there is one.
     pub(crate) fn find(store: &ObjectStore) -> Result<Option<Self>, BenchError> {
-        let Some(program) = std::env::var_os("PATH").and_then(|path| {
-            std::env::split_paths(&path).map(|folder| folder.join("s3fs")).find(|file| file.is_file())
-        }) else {
-            return Ok(None);
-        };
+        let Some(program) = on_path("s3fs") else { return Ok(None) };
         let folder = tempfile::tempdir().map_err(io("make a folder for s3fs"))?;
         let password = folder.path().join("password");
         let mut file = fs::OpenOptions::new()
@@ -58,7 +54,7 @@ impl S3fs {
         let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
         if !output.status.success() || !is_mounted(&target)? {
             let reason = format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-            return Err(BenchError::Peer { action: "mount", reason });
+            return Err(BenchError::Peer { program: "s3fs", action: "mount", reason });
         }
         Ok((S3fsMount { target }, milliseconds))
     }
@@ -78,8 +74,11 @@ impl S3fsMount {
     /// Unmounts it and waits until it is gone.
     pub(crate) fn unmount(self) -> Result<(), BenchError> {
         // Not lazily: what is still to be written belongs to what is measured.
-        umount2(&self.target, MntFlags::empty())
-            .map_err(|error| BenchError::Peer { action: "unmount", reason: error.to_string() })
+        umount2(&self.target, MntFlags::empty()).map_err(|error| BenchError::Peer {
+            program: "s3fs",
+            action: "unmount",
+            reason: error.to_string(),
+        })
     }
 }
 
@@ -89,6 +88,12 @@ impl Drop for S3fsMount {
             let _ = umount2(&self.target, MntFlags::MNT_DETACH);
         }
     }
+}
+
+/// The file of a program that a shell would find, if there is one.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 fn is_mounted(target: &Path) -> Result<bool, BenchError> {
