@@ -8,7 +8,7 @@
 //!
 //! The OSS file system leaves the protocol to `fuser`. The NFS client can't: `fuser` answers INTERRUPT with "not
 //! implemented", and from then on the kernel lets nobody die who waits for a server that is gone
-//! (`docs/design/0009-the-nfs-client.md`).
+//! (`docs/design/0007-the-nfs-client.md`).
 
 mod interrupt;
 mod operation;

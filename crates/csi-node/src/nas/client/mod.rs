@@ -8,7 +8,7 @@
 //!                  nodes (what is believed) ── share ──► protocol ──► rpc ──► server
 //! ```
 //!
-//! Why it is written as it is: `docs/design/0009-the-nfs-client.md`. What users may rely on:
+//! Why it is written as it is: `docs/design/0007-the-nfs-client.md`. What users may rely on:
 //! `docs/nas-semantics.md`.
 
 mod contents;
