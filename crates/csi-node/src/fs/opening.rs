@@ -140,7 +140,10 @@ impl Volume {
         loop {
             let file = {
                 let mut nodes = self.nodes();
-                let node = nodes.get_mut(ino).ok_or(Errno::ESTALE)?;
+                // The last user of an unsaved file may have let go of its name meanwhile: what would be written to it
+                // now could never be saved.
+                let node = nodes.get_mut(ino).filter(|node| !node.removed || node.file.is_some());
+                let node = node.ok_or(Errno::ESTALE)?;
                 Arc::clone(node.file.get_or_insert_with(|| Arc::new(File::unchanged(ino))))
             };
             let mut content = file.content.lock().await;

@@ -24,9 +24,8 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
         "read" => &[("content", Plain)],
         "list" => &[("entries", Tree)],
         "apply" => &[("objects", Tree)],
-        "patch" => &[("object", Tree)],
+        "patch" | "adopt" => &[("object", Tree)],
         "get" => &[("object", Tree), ("value", Tree)],
-        "adopt" => &[("object", Tree)],
         "oss" => &[("content", Plain), ("keys", Tree)],
         "nas" => {
             return vec![
