@@ -9,6 +9,8 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::tokens::Signer;
+
 /// Why the server can't serve over TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -25,10 +27,11 @@ struct Certificate {
     config: Arc<ServerConfig>,
 }
 
-/// The certificate and the token of one server.
+/// The certificate and the token of one server, and what signs the tokens of its service accounts.
 pub(crate) struct Identity {
     certificate: OnceLock<Certificate>,
     token: String,
+    pub(crate) signer: Signer,
 }
 
 impl fmt::Debug for Identity {
@@ -39,7 +42,11 @@ impl fmt::Debug for Identity {
 
 impl Default for Identity {
     fn default() -> Self {
-        Self { certificate: OnceLock::new(), token: uuid::Uuid::new_v4().simple().to_string() }
+        Self {
+            certificate: OnceLock::new(),
+            token: uuid::Uuid::new_v4().simple().to_string(),
+            signer: Signer::default(),
+        }
     }
 }
 

@@ -13,8 +13,8 @@
 //! that a cluster's garbage collector and namespace controller would do a moment later. There are no controllers,
 //! scheduler or kubelet behind it: other crates are those.
 //!
-//! What a real API server has and this one has not: authorization (the token may do everything), admission webhooks,
-//! quotas, service account tokens, exec, attach and port forwarding, and protobuf, except for the few kinds that
+//! What a real API server has and this one has not: authorization (every token may do everything), admission webhooks,
+//! quotas, tokens that pods get without asking (`automountServiceAccountToken`), exec, attach and port forwarding, and protobuf, except for the few kinds that
 //! `kubectl create KIND` and `kubectl auth` send in no other form. Pages of a list show objects as they are when the
 //! page is asked for. Workloads (`apps`, `batch`) are stored, nothing acts on them.
 #![warn(missing_docs)]
@@ -38,6 +38,7 @@ mod server;
 mod state;
 mod store;
 mod table;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ impl KubeSim {
         kube::Client::new(service, default_namespace)
     }
 
-    /// Serves over HTTPS with a self-signed certificate to whoever holds the token, until the future is dropped.
+    /// Serves over HTTPS with a self-signed certificate to whoever holds the token or a service account's, until the future is dropped.
     ///
     /// # Errors
     /// When the certificate can't be made or the listener fails.

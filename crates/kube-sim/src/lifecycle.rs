@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::delete::{DeleteOptions, delete_object};
-use crate::state::{DEFINITIONS, NAMESPACES, Pending, State};
+use crate::state::{DEFINITIONS, NAMESPACES, Pending, SERVICE_ACCOUNTS, State, new_uid, seconds};
 use crate::store::Address;
 
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -30,6 +30,8 @@ fn look_at(state: &mut State, address: &Address, now: Timestamp) {
     let dying = !object["metadata"]["deletionTimestamp"].is_null();
     if dying && &*address.collection == NAMESPACES {
         empty_namespace(state, address, &object, now);
+    } else if &*address.collection == NAMESPACES {
+        furnish_namespace(state, address, now);
     } else if dying && &*address.collection == DEFINITIONS {
         empty_definition(state, address, &object, now);
     } else if dying && has_finalizer(&object, FOREGROUND) {
@@ -114,6 +116,22 @@ pub(crate) fn is_finished(object: &Value) -> bool {
         0
     };
     !metadata["deletionTimestamp"].is_null() && finalizers == 0 && grace == 0 && namespace_finalizers == 0
+}
+
+/// Every namespace has a service account `default`, also after somebody deleted it.
+fn furnish_namespace(state: &mut State, namespace: &Address, now: Timestamp) {
+    let account = Address {
+        collection: SERVICE_ACCOUNTS.into(),
+        namespace: namespace.name.clone(),
+        name: "default".to_owned(),
+    };
+    if state.store.get(&account).is_none() {
+        let metadata = json!({
+            "name": account.name, "namespace": account.namespace, "uid": new_uid(),
+            "creationTimestamp": seconds(now),
+        });
+        state.put(&account, json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}));
+    }
 }
 
 fn empty_namespace(state: &mut State, address: &Address, namespace: &Value, now: Timestamp) {

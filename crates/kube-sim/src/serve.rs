@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::api::token;
 use crate::error::ApiError;
 use crate::http::path::{self, Target};
 use crate::http::reply::{self, ReplyBody};
@@ -81,14 +82,20 @@ async fn connection(
     Ok(())
 }
 
-/// Answers only who holds the token; health and version are open.
+/// Answers only who holds the token or one of a service account; health and version are open.
 async fn guarded(server: &Server, request: Request<Incoming>) -> Response<ReplyBody> {
     let open = matches!(path::parse(request.uri().path()), Some(Target::Health | Target::Version));
     let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if !open && !authorization.is_some_and(|value| server.identity.accepts(value)) {
+    let administrator = authorization.is_some_and(|value| server.identity.accepts(value));
+    let account =
+        authorization.filter(|_| !administrator).and_then(|value| token::authenticate(server, value));
+    if !open && !administrator && account.is_none() {
         return reply::refusal(&ApiError::unauthorized());
     }
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    if let Some(account) = account {
+        head.extensions.insert(account);
+    }
     match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => crate::http::answer(server, head, body.to_bytes()).await,
         Err(error) => reply::refusal(&unreadable(&*error)),

@@ -14,6 +14,8 @@ use crate::store::{Address, Store};
 pub(crate) const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
 pub(crate) const NAMESPACES: &str = "/namespaces";
 pub(crate) const PODS: &str = "/pods";
+pub(crate) const SECRETS: &str = "/secrets";
+pub(crate) const SERVICE_ACCOUNTS: &str = "/serviceaccounts";
 
 /// A write whose consequences (garbage collection, namespace deletion) are to be drawn.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The state of a new cluster: the namespaces that every cluster has.
+    /// The state of a new cluster: the namespaces that every cluster has, and what each namespace has.
     pub(crate) fn new(journal: Option<Journal>, now: Timestamp) -> Self {
         let mut state = Self {
             store: Store::new(journal),
@@ -53,7 +55,7 @@ impl State {
                 }),
             );
         }
-        state.pending.clear();
+        state.settle(now);
         state
     }
 

@@ -50,7 +50,8 @@ fn every_kind_of_volume_holds_what_it_should() {
             "volumes": [
                 {"name": "map", "configMap": {"name": "settings"}},
                 {"name": "secret", "secret": {"secretName": "token", "defaultMode": 0o400, "items": [{"key": "key", "path": "deep/name"}]}},
-                {"name": "both", "projected": {"sources": [{"configMap": {"name": "settings"}}, {"secret": {"name": "token"}}]}},
+                {"name": "both", "projected": {"sources": [{"configMap": {"name": "settings"}}, {"secret": {"name": "token"}},
+                    {"serviceAccountToken": {"path": "identity/token", "audience": "vault", "expirationSeconds": 1200}}]}},
                 {"name": "self", "downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
                 {"name": "scratch", "emptyDir": {}},
                 {"name": "fuse", "hostPath": {"path": "/dev/fuse", "type": "CharDevice"}}
@@ -63,6 +64,9 @@ fn every_kind_of_volume_holds_what_it_should() {
             see("cat /map/mode /secret/deep/name /both/key /both/mode /self/name").await,
             "fasts3crets3cretfastbox"
         );
+        let token = see("cat /both/identity/token").await;
+        assert_eq!(token.split('.').count(), 3, "a JSON Web Token");
+        assert!(!format!("{:?}", lab.journal.entries()).contains(&token), "a token is in the journal");
         assert_eq!(see("stat -L -c %a /secret/deep/name").await, "400");
         assert_eq!(lab.try_run("box", "main", "echo x > /secret/new").await.0, 2, "read-only");
         assert_eq!(see("echo one > /part/file && cat /scratch/inner/part/file").await, "one");

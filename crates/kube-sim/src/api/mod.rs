@@ -7,6 +7,7 @@ pub(crate) mod pod;
 pub(crate) mod read;
 pub(crate) mod review;
 pub(crate) mod scale;
+pub(crate) mod token;
 pub(crate) mod update;
 
 use std::sync::Arc;

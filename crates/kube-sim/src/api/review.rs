@@ -1,7 +1,8 @@
-//! Questions about rights. Whoever holds the lab's token may do everything.
+//! Questions about rights. Whoever holds one of the lab's tokens may do everything.
 
 use serde_json::{Value, json};
 
+use super::token::User;
 use crate::error::{ApiError, ApiResult};
 use crate::http::path::ResourcePath;
 
@@ -14,7 +15,7 @@ const REVIEWS: [(&str, &str, &str); 5] = [
     ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
 ];
 
-/// The user that every request comes from.
+/// The user that a request comes from unless it carries a service account token.
 pub(crate) const USER: &str = "mountlab-admin";
 
 /// The kind of review that a path creates.
@@ -25,8 +26,13 @@ pub(crate) fn kind(path: &ResourcePath) -> Option<&'static str> {
         .map(|(_, _, kind)| *kind)
 }
 
-/// The answer to a review.
-pub(crate) fn answer(kind: &str, path: &ResourcePath, mut review: Value) -> ApiResult<Value> {
+/// The answer to a review that `user` asks for, or the administrator.
+pub(crate) fn answer(
+    kind: &str,
+    path: &ResourcePath,
+    user: Option<&User>,
+    mut review: Value,
+) -> ApiResult<Value> {
     if !review.is_object() {
         return Err(ApiError::bad_request("the body of the request is not an object"));
     }
@@ -39,7 +45,11 @@ pub(crate) fn answer(kind: &str, path: &ResourcePath, mut review: Value) -> ApiR
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
         }),
         "SelfSubjectReview" => {
-            json!({"userInfo": {"username": USER, "groups": ["system:masters", "system:authenticated"]}})
+            let (name, groups) = match user {
+                Some(user) => (user.name.as_str(), json!(user.groups)),
+                None => (USER, json!(["system:masters", "system:authenticated"])),
+            };
+            json!({"userInfo": {"username": name, "groups": groups}})
         }
         _ => json!({"allowed": true, "reason": "the lab's token may do everything"}),
     };

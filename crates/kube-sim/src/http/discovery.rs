@@ -105,6 +105,9 @@ fn subresources(resource: &ResourceType) -> Vec<Subresource> {
         add("resize", "Pod", None, READ_WRITE);
         add("ephemeralcontainers", "Pod", None, READ_WRITE);
     }
+    if resource.is("", "serviceaccounts") {
+        add("token", "TokenRequest", Some(("authentication.k8s.io", "v1")), &["create"]);
+    }
     if resource.is("", "namespaces") {
         add("finalize", "Namespace", None, &["update"]);
     }

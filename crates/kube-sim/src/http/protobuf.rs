@@ -66,9 +66,20 @@ const ACCESS_REVIEW: &[Field] = &[
     (1, "resourceAttributes", Kind::Message(ACCESS)),
     (2, "nonResourceAttributes", Kind::Message(&[(1, "path", Kind::Text), (2, "verb", Kind::Text)])),
 ];
+const BOUND_OBJECT: &[Field] = &[
+    (1, "kind", Kind::Text),
+    (2, "apiVersion", Kind::Text),
+    (3, "name", Kind::Text),
+    (4, "uid", Kind::Text),
+];
+const TOKEN: &[Field] = &[
+    (1, "audiences", Kind::Texts),
+    (3, "boundObjectRef", Kind::Message(BOUND_OBJECT)),
+    (4, "expirationSeconds", Kind::Number),
+];
 
 /// The fields of each kind that is read.
-const KINDS: [(&str, &[Field]); 7] = [
+const KINDS: [(&str, &[Field]); 8] = [
     (
         "Namespace",
         &[
@@ -102,6 +113,14 @@ const KINDS: [(&str, &[Field]); 7] = [
             (1, "metadata", Kind::Message(METADATA)),
             (3, "imagePullSecrets", Kind::Messages(REFERENCE)),
             (4, "automountServiceAccountToken", Kind::Flag),
+        ],
+    ),
+    (
+        "TokenRequest",
+        &[
+            (1, "metadata", Kind::Message(METADATA)),
+            (2, "spec", Kind::Message(TOKEN)),
+            (3, "status", IGNORED),
         ],
     ),
     (

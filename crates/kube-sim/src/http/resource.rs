@@ -17,7 +17,7 @@ use super::{read_body, user_agent, watch};
 use crate::api::delete::{DeleteOptions, Deleted, delete, delete_collection, success};
 use crate::api::patch::{PatchType, patch};
 use crate::api::update::{Part, replace};
-use crate::api::{Call, create, pod, read, review, scale};
+use crate::api::{Call, create, pod, read, review, scale, token};
 use crate::error::{ApiError, ApiResult};
 use crate::faults;
 use crate::server::Server;
@@ -31,7 +31,8 @@ pub(crate) async fn answer(
     if request.method == Method::POST
         && let Some(kind) = review::kind(&path)
     {
-        return Ok(reply::json(201, &review::answer(kind, &path, read_body(request, &body)?)?));
+        let user = request.extensions.get::<token::User>();
+        return Ok(reply::json(201, &review::answer(kind, &path, user, read_body(request, &body)?)?));
     }
     let resource = server
         .registry()
@@ -172,6 +173,9 @@ async fn part(
         "finalize" if call.resource.is("", "namespaces") => Part::Finalize,
         "scale" => return scaled(server, request, body, call),
         "log" if pods && request.method == Method::GET => return pod::log(server, call).await,
+        "token" if call.resource.is("", "serviceaccounts") && request.method == Method::POST => {
+            return Ok(reply::json(201, &token::request(server, call, read_body(request, body)?)?));
+        }
         "binding" if pods && request.method == Method::POST => {
             pod::bind(&mut server.state(), call, &read_body(request, body)?)?;
             return Ok(reply::json(

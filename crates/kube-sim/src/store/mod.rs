@@ -108,6 +108,13 @@ impl Store {
     }
 
     /// The revision of the latest write.
+    /// From now on the journal shows `secret` nowhere, whoever writes it there.
+    pub(crate) fn conceal(&self, secret: &str) {
+        if let Some(journal) = &self.journal {
+            journal.conceal(secret);
+        }
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }

@@ -243,3 +243,18 @@ async fn logs_come_from_whoever_runs_the_pods() {
             .contains("container no is not valid for pod web")
     );
 }
+
+#[tokio::test]
+async fn a_service_accounts_token_is_made_and_known() {
+    let lab = Lab::start().await;
+    lab.ok(&["create", "namespace", "work"]).await;
+    let token = lab.ok(&["create", "token", "default", "-n", "work", "--duration=20m"]).await;
+    let header = format!("--token={}", token.trim());
+    let table = lab.ok(&["auth", "whoami", &header]).await;
+    assert!(table.contains("system:serviceaccount:work:default"), "{table}");
+    assert!(
+        lab.fails_with(&["create", "token", "nobody", "-n", "work"], "")
+            .await
+            .contains("serviceaccounts \"nobody\" not found")
+    );
+}

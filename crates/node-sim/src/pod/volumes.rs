@@ -9,10 +9,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ResourceFieldSelector, Secret, Volume,
 };
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, VolumeProjection};
+use k8s_openapi::api::core::v1::{
+    HostPathVolumeSource, ServiceAccount, ServiceAccountTokenProjection, VolumeProjection,
+};
+use kube::api::PostParams;
 use kube::{Api, Client};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
@@ -155,10 +159,43 @@ async fn projected_files(
     if let Some(source) = &projection.downward_api {
         return downward_files(context, source.items.as_deref().unwrap_or_default(), mode);
     }
-    if projection.service_account_token.is_some() {
-        return Err("this node has no service account tokens to project".to_owned());
+    if let Some(source) = &projection.service_account_token {
+        return token_file(context, source, mode).await;
     }
-    Err("this node projects configMap, secret and downwardAPI only".to_owned())
+    Err("this node projects configMap, secret, downwardAPI and serviceAccountToken only".to_owned())
+}
+
+/// A token of the pod's service account, bound to the pod. It is asked for once, when the pod starts, and not renewed.
+async fn token_file(
+    context: &VolumeContext<'_>,
+    source: &ServiceAccountTokenProjection,
+    mode: i32,
+) -> Result<Files, String> {
+    let path = inner_path(&source.path)?;
+    let metadata = &context.pod.metadata;
+    let account = context.pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    let account = account.filter(|name| !name.is_empty()).unwrap_or("default");
+    let request = TokenRequest {
+        spec: TokenRequestSpec {
+            audiences: source.audience.iter().filter(|audience| !audience.is_empty()).cloned().collect(),
+            expiration_seconds: source.expiration_seconds,
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                name: metadata.name.clone(),
+                uid: metadata.uid.clone(),
+            }),
+        },
+        ..TokenRequest::default()
+    };
+    let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), context.namespace);
+    let answer = accounts
+        .create_token_request(account, &PostParams::default(), &request)
+        .await
+        .map_err(|error| format!("failed to fetch token of service account {account:?}: {error}"))?;
+    let token = answer.status.map(|status| status.token).ok_or("the API server answered without a token")?;
+    let bits = u32::try_from(mode).unwrap_or(0o644) & 0o777;
+    Ok(vec![(path, token.into_bytes(), bits)])
 }
 
 async fn config_map_files(
