@@ -230,8 +230,9 @@ fn images_that_cannot_be_had_keep_the_container_waiting() {
             })
             .await;
         assert_eq!(status["restartCount"], 0);
-        let events = lab.events("box").await;
-        assert!(events.iter().any(|event| event.starts_with("Failed Error: ErrImagePull")), "{events:#?}");
+        let failed =
+            |events: &[String]| events.iter().any(|event| event.starts_with("Failed Error: ErrImagePull"));
+        lab.wait_events("box", "Failed", failed).await;
         // The image is replaced by one that exists: no restart is counted, and nobody waits for the back-off's end.
         let patch = json!({"spec": {"containers": [{"name": "main", "image": "python:3"}]}});
         lab.pods().patch("box", &PatchParams::default(), &Patch::Strategic(patch)).await.expect("patched");
