@@ -54,12 +54,9 @@ fn init_containers_and_sidecars_start_in_order_and_end_in_reverse() {
         lab.delete("box").await;
         let ended = positions(&lab, "exited", &["main", "second", "first"]);
         assert!(ended.is_sorted(), "{ended:?}");
-        let events = lab.events("box").await;
         for expected in ["Scheduled", "Pulled", "Created", "Started", "Killing"] {
-            assert!(
-                events.iter().any(|event| event.starts_with(expected)),
-                "{expected} is missing: {events:#?}"
-            );
+            let is_there = |events: &[String]| events.iter().any(|event| event.starts_with(expected));
+            lab.wait_events("box", expected, is_there).await;
         }
     });
 }
@@ -171,13 +168,8 @@ fn probes_decide_about_readiness_and_restarts() {
         }
         let restarted = |status: &Value| status["restartCount"] == 1 && !status["state"]["running"].is_null();
         lab.wait_container("box", "main", "was restarted", restarted).await;
-        let events = lab.events("box").await;
-        assert!(
-            events
-                .iter()
-                .any(|event| event == "Killing Container main failed liveness probe, will be restarted"),
-            "{events:#?}"
-        );
+        let killing = "Killing Container main failed liveness probe, will be restarted";
+        lab.wait_events("box", killing, |events| events.iter().any(|event| event == killing)).await;
     });
 }
 
