@@ -165,7 +165,7 @@ fn changes_from_outside_are_seen_by_the_next_open() {
                     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 }
             };
-            tokio::time::timeout(std::time::Duration::from_secs(2), read).await.expect("seen in time");
+            tokio::time::timeout(std::time::Duration::from_secs(5), read).await.expect("seen in time");
         }
         store.put("new", "appears").await;
         let path = target.join("new");
