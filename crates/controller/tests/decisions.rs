@@ -295,6 +295,25 @@ fn the_pod_has_the_template_the_bookkeeping_and_the_owner() {
     assert_eq!(parts.pod.spec.and_then(|spec| spec.termination_grace_period_seconds), Some(30));
 }
 
+// §8
+#[rstest]
+#[case::made_by_hand(json!({}), json!({}), None)]
+#[case::by_hand_and_on(json!({}), json!({"automountServiceAccountToken": true}), Some(true))]
+#[case::of_a_set(json!({"metadata": {"labels": {"agents.kruise.io/sandbox-template": "pool"}}}), json!({}), Some(false))]
+#[case::of_a_set_that_says_on(
+    json!({"metadata": {"labels": {"agents.kruise.io/sandbox-template": "pool"}}}),
+    json!({"automountServiceAccountToken": true}), Some(false))]
+#[case::of_a_template(json!({"spec": {"template": null, "templateRef": {"name": "shared"}}}), json!({}), Some(false))]
+fn pods_of_sets_and_templates_get_no_service_account_token(
+    #[case] change: Value,
+    #[case] spec: Value,
+    #[case] expected: Option<bool>,
+) {
+    let template = serde_json::from_value(json!({"spec": spec}));
+    let parts = build_pod(&sandbox(&change), template.expect("a template"), None).expect("nothing to inject");
+    assert_eq!(parts.pod.spec.and_then(|spec| spec.automount_service_account_token), expected);
+}
+
 #[test]
 fn a_phase_of_a_later_feature_is_left_as_it_is() {
     let decision = decide(&in_phase("Paused"), None, None, now());

@@ -1,7 +1,7 @@
-//! How the server proves who it is, and its clients who they are: made on first use, kept in memory only.
+//! How the server proves who it is, and its clients who they are: made anew by each server, kept in memory only.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::tokens::Signer;
 
 /// Why the server can't serve over TLS.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The self-signed certificate could not be made.
     #[error("could not make the API server's certificate")]
@@ -29,7 +29,7 @@ struct Certificate {
 
 /// The certificate and the token of one server, and what signs the tokens of its service accounts.
 pub(crate) struct Identity {
-    certificate: OnceLock<Certificate>,
+    certificate: Result<Certificate, IdentityError>,
     token: String,
     pub(crate) signer: Signer,
 }
@@ -43,7 +43,7 @@ impl fmt::Debug for Identity {
 impl Default for Identity {
     fn default() -> Self {
         Self {
-            certificate: OnceLock::new(),
+            certificate: make(),
             token: uuid::Uuid::new_v4().simple().to_string(),
             signer: Signer::default(),
         }
@@ -71,11 +71,12 @@ impl Identity {
     }
 
     fn certificate(&self) -> Result<&Certificate, IdentityError> {
-        if let Some(certificate) = self.certificate.get() {
-            return Ok(certificate);
-        }
-        let made = make()?;
-        Ok(self.certificate.get_or_init(|| made))
+        self.certificate.as_ref().map_err(Clone::clone)
+    }
+
+    /// What clients know the server by (PEM): its own certificate, which nobody else signed.
+    pub(crate) fn root_certificate(&self) -> Option<&str> {
+        self.certificate.as_ref().ok().map(|certificate| certificate.pem.as_str())
     }
 
     /// A kubeconfig for a client that reaches the server at `url`.

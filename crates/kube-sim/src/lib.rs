@@ -10,12 +10,12 @@
 //! ```
 //!
 //! Objects are JSON values in memory. A verb works under one lock and is finished when it returns, with everything
-//! that a cluster's garbage collector and namespace controller would do a moment later. There are no controllers,
-//! scheduler or kubelet behind it: other crates are those.
+//! that a cluster's garbage collector, namespace, service account and root certificate controllers would do a moment
+//! later. There are no other controllers, scheduler or kubelet behind it: other crates are those.
 //!
 //! What a real API server has and this one has not: authorization (every token may do everything), admission webhooks,
-//! quotas, tokens that pods get without asking (`automountServiceAccountToken`), exec, attach and port forwarding, and protobuf, except for the few kinds that
-//! `kubectl create KIND` and `kubectl auth` send in no other form. Pages of a list show objects as they are when the
+//! quotas, a Service `kubernetes` through which pods reach it, exec, attach and port forwarding, and protobuf, except
+//! for the few kinds that `kubectl create KIND` and `kubectl auth` send in no other form. Pages of a list show objects as they are when the
 //! page is asked for. Workloads (`apps`, `batch`) are stored, nothing acts on them.
 #![warn(missing_docs)]
 

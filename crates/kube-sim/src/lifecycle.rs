@@ -9,11 +9,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::delete::{DeleteOptions, delete_object};
-use crate::state::{DEFINITIONS, NAMESPACES, Pending, SERVICE_ACCOUNTS, State, new_uid, seconds};
+use crate::state::{
+    CONFIG_MAPS, DEFINITIONS, NAMESPACES, Pending, SERVICE_ACCOUNTS, State, new_uid, seconds,
+};
 use crate::store::Address;
 
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) const ORPHAN: &str = "orphan";
+/// The service account of pods that name none; every namespace has it.
+pub(crate) const DEFAULT_ACCOUNT: &str = "default";
+/// The ConfigMap with the API server's certificate; every namespace has it.
+pub(crate) const ROOT_CERTIFICATE: &str = "kube-root-ca.crt";
 /// Keeps a definition until its objects are gone.
 pub(crate) const DEFINITION_CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
@@ -32,6 +38,8 @@ fn look_at(state: &mut State, address: &Address, now: Timestamp) {
         empty_namespace(state, address, &object, now);
     } else if &*address.collection == NAMESPACES {
         furnish_namespace(state, address, now);
+    } else if &*address.collection == CONFIG_MAPS && address.name == ROOT_CERTIFICATE {
+        look_at(state, &namespace_of(address), now);
     } else if dying && &*address.collection == DEFINITIONS {
         empty_definition(state, address, &object, now);
     } else if dying && has_finalizer(&object, FOREGROUND) {
@@ -56,12 +64,7 @@ fn after_removal(state: &mut State, object: &Value, address: &Address, now: Time
         }
     }
     if !address.namespace.is_empty() {
-        let namespace = Address {
-            collection: NAMESPACES.into(),
-            namespace: String::new(),
-            name: address.namespace.clone(),
-        };
-        look_at(state, &namespace, now);
+        look_at(state, &namespace_of(address), now);
     }
     if let Some((group, plural)) = address.collection.split_once('/')
         && !group.is_empty()
@@ -118,19 +121,49 @@ pub(crate) fn is_finished(object: &Value) -> bool {
     !metadata["deletionTimestamp"].is_null() && finalizers == 0 && grace == 0 && namespace_finalizers == 0
 }
 
-/// Every namespace has a service account `default`, also after somebody deleted it.
+fn namespace_of(address: &Address) -> Address {
+    Address { collection: NAMESPACES.into(), namespace: String::new(), name: address.namespace.clone() }
+}
+
+/// Every namespace has a service account `default` and a ConfigMap with the API server's certificate, also after
+/// somebody deleted or changed them.
 fn furnish_namespace(state: &mut State, namespace: &Address, now: Timestamp) {
-    let account = Address {
-        collection: SERVICE_ACCOUNTS.into(),
+    let within = |collection: &str, name: &str| Address {
+        collection: collection.into(),
         namespace: namespace.name.clone(),
-        name: "default".to_owned(),
+        name: name.to_owned(),
     };
+    let metadata = |name: &str| {
+        json!({
+            "name": name, "namespace": namespace.name, "uid": new_uid(), "creationTimestamp": seconds(now),
+        })
+    };
+    let account = within(SERVICE_ACCOUNTS, DEFAULT_ACCOUNT);
     if state.store.get(&account).is_none() {
-        let metadata = json!({
-            "name": account.name, "namespace": account.namespace, "uid": new_uid(),
-            "creationTimestamp": seconds(now),
-        });
-        state.put(&account, json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}));
+        let object =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(DEFAULT_ACCOUNT)});
+        state.put(&account, object);
+    }
+    let Some(certificate) = &state.root_certificate else { return };
+    let data = json!({"ca.crt": certificate});
+    let map = within(CONFIG_MAPS, ROOT_CERTIFICATE);
+    match state.store.get(&map) {
+        None => {
+            let metadata = metadata(ROOT_CERTIFICATE);
+            state.put(
+                &map,
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}),
+            );
+        }
+        Some(found) if found["data"] != data || !found["binaryData"].is_null() => {
+            let mut restored = (*found).clone();
+            restored["data"] = data;
+            if let Some(members) = restored.as_object_mut() {
+                members.remove("binaryData");
+            }
+            state.put(&map, restored);
+        }
+        Some(_) => {}
     }
 }
 

@@ -30,14 +30,9 @@ impl fmt::Debug for Server {
 
 impl Server {
     pub(crate) fn new(clock: SharedClock, journal: Option<Journal>) -> Self {
-        let state = Mutex::new(State::new(journal, clock.now()));
-        Self {
-            state,
-            clock,
-            logs: RwLock::new(None),
-            faults: RwLock::new(None),
-            identity: Identity::default(),
-        }
+        let identity = Identity::default();
+        let state = State::new(journal, identity.root_certificate().map(str::to_owned), clock.now());
+        Self { state: Mutex::new(state), clock, logs: RwLock::new(None), faults: RwLock::new(None), identity }
     }
 
     /// The state, locked. Held only while a verb works, never across an await.

@@ -11,6 +11,7 @@ use crate::kinds::{Registry, ResourceType, served_versions};
 use crate::lifecycle;
 use crate::store::{Address, Store};
 
+pub(crate) const CONFIG_MAPS: &str = "/configmaps";
 pub(crate) const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
 pub(crate) const NAMESPACES: &str = "/namespaces";
 pub(crate) const PODS: &str = "/pods";
@@ -29,15 +30,18 @@ pub(crate) enum Pending {
 pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) registry: Arc<Registry>,
+    /// The certificate by which clients know the server (PEM); none if it could not be made, which serving reports.
+    pub(crate) root_certificate: Option<String>,
     pending: VecDeque<Pending>,
 }
 
 impl State {
     /// The state of a new cluster: the namespaces that every cluster has, and what each namespace has.
-    pub(crate) fn new(journal: Option<Journal>, now: Timestamp) -> Self {
+    pub(crate) fn new(journal: Option<Journal>, root_certificate: Option<String>, now: Timestamp) -> Self {
         let mut state = Self {
             store: Store::new(journal),
             registry: Arc::new(Registry::builtin()),
+            root_certificate,
             pending: VecDeque::new(),
         };
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {

@@ -134,3 +134,106 @@ async fn the_resources_of_a_running_pod_change_only_through_resize() {
         pods.patch_subresource("resize", "a", &PatchParams::default(), &more).await.expect("resized");
     assert_eq!(resized.metadata.generation, Some(2));
 }
+
+/// A pod with an init container and two containers, one of which has something else at the token's place.
+fn pod_with(spec: &Value) -> Pod {
+    let place = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let mut pod = json!({"metadata": {"name": "p"}, "spec": {
+        "initContainers": [{"name": "first", "image": "busybox:1"}],
+        "containers": [
+            {"name": "main", "image": "busybox:1", "volumeMounts": [{"name": "own", "mountPath": "/own"}]},
+            {"name": "special", "image": "busybox:1", "volumeMounts": [{"name": "own", "mountPath": place}]},
+        ],
+        "volumes": [{"name": "own", "emptyDir": {}}],
+    }});
+    json_patch::merge(&mut pod["spec"], spec);
+    serde_json::from_value(pod).expect("a pod")
+}
+
+async fn account(client: &Client, name: &str, change: Value) {
+    let accounts = api(client, "", "v1", "ServiceAccount", "serviceaccounts");
+    let mut account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+    json_patch::merge(&mut account, &change);
+    accounts.create(&PostParams::default(), &object(account)).await.expect("created");
+}
+
+#[tokio::test]
+async fn a_pod_gets_its_account_and_a_volume_with_a_token() {
+    let client = client();
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let parameters = PostParams { field_manager: Some("somebody".into()), ..PostParams::default() };
+    let pod = json!(pods.create(&parameters, &pod_with(&json!({}))).await.expect("created"));
+    let spec = &pod["spec"];
+    assert_eq!(
+        (&spec["serviceAccountName"], &spec["serviceAccount"]),
+        (&json!("default"), &json!("default"))
+    );
+    let name = spec["volumes"][1]["name"].as_str().expect("a second volume");
+    assert_eq!(name.strip_prefix("kube-api-access-").map(str::len), Some(5), "{name}");
+    assert_eq!(
+        spec["volumes"][1]["projected"],
+        json!({"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [
+                {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+        ]})
+    );
+    let mount =
+        json!({"name": name, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
+    assert_eq!(spec["initContainers"][0]["volumeMounts"], json!([mount]));
+    assert_eq!(spec["containers"][0]["volumeMounts"][1], mount);
+    assert_eq!(spec["containers"][1]["volumeMounts"].as_array().map(Vec::len), Some(1));
+    // What the server added belongs to nobody: an apply of the same manifest takes nothing away.
+    assert!(!pod["metadata"]["managedFields"].to_string().contains("kube-api-access"), "{pod}");
+}
+
+#[rstest]
+#[case::the_pod_says_no(json!({"automountServiceAccountToken": false}), false)]
+#[case::the_account_says_no(json!({"serviceAccountName": "quiet"}), false)]
+#[case::the_pod_decides(json!({"serviceAccountName": "quiet", "automountServiceAccountToken": true}), true)]
+#[case::by_the_old_name(json!({"serviceAccount": "quiet"}), false)]
+#[case::every_place_is_taken(json!({"initContainers": null, "containers": [{"name": "main", "image": "busybox:1",
+    "volumeMounts": [{"name": "own", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]}]}), false)]
+#[tokio::test]
+async fn a_token_is_mounted_unless_somebody_says_no(#[case] spec: Value, #[case] mounted: bool) {
+    let client = client();
+    account(&client, "quiet", json!({"automountServiceAccountToken": false})).await;
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pod = json!(pods.create(&PostParams::default(), &pod_with(&spec)).await.expect("created"));
+    assert_eq!(pod["spec"].to_string().contains("kube-api-access-"), mounted, "{pod}");
+}
+
+#[tokio::test]
+async fn a_users_own_volume_of_the_tokens_name_and_the_accounts_pull_secrets_are_used() {
+    let client = client();
+    account(&client, "puller", json!({"imagePullSecrets": [{"name": "registry"}]})).await;
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let change = json!({"serviceAccountName": "puller", "volumes": [
+        {"name": "own", "emptyDir": {}}, {"name": "kube-api-access-mine", "emptyDir": {}}]});
+    let pod = json!(pods.create(&PostParams::default(), &pod_with(&change)).await.expect("created"));
+    assert_eq!(pod["spec"]["volumes"].as_array().map(Vec::len), Some(2));
+    assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][1]["name"], "kube-api-access-mine");
+    assert_eq!(pod["spec"]["imagePullSecrets"], json!([{"name": "registry"}]));
+}
+
+#[tokio::test]
+async fn a_pod_of_an_account_that_is_not_there_is_refused() {
+    let pods: Api<Pod> = Api::default_namespaced(client());
+    let mut pod = pod_with(&json!({"serviceAccountName": "nobody"}));
+    let status = refusal(pods.create(&PostParams::default(), &pod).await);
+    assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
+    let why =
+        "is forbidden: error looking up service account default/nobody: serviceaccount \"nobody\" not found";
+    assert_eq!(status.message, format!("pods \"p\" {why}"));
+    pod.metadata.name = None;
+    pod.metadata.generate_name = Some("some-".to_owned());
+    let status = refusal(pods.create(&PostParams::default(), &pod).await);
+    assert_eq!(status.message, format!("pods \"some-\" {why}"));
+    let apply = PatchParams::apply("somebody");
+    let applied = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"serviceAccountName": "nobody",
+        "containers": [{"name": "main", "image": "busybox:1"}]}});
+    let status = refusal(pods.patch("p", &apply, &Patch::Apply(&applied)).await);
+    assert_eq!(status.message, format!("pods \"p\" {why}"));
+    assert_eq!(pods.list(&ListParams::default()).await.expect("listed").items.len(), 0);
+}

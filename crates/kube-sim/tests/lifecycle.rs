@@ -4,7 +4,7 @@
 mod common;
 
 use common::{api, client, object, pod, refusal};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use kube::api::{
     DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
 };
@@ -164,6 +164,34 @@ async fn a_namespace_goes_when_its_content_has_gone() {
     let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     maps.patch("held", &PatchParams::default(), &patch).await.expect("released");
     assert!(namespaces.get_opt("work").await.expect("asked").is_none());
+}
+
+#[tokio::test]
+async fn what_each_namespace_has_is_restored_as_long_as_it_is_there() {
+    let client = client();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let work: Namespace = serde_json::from_value(json!({"metadata": {"name": "work"}})).expect("a namespace");
+    namespaces.create(&PostParams::default(), &work).await.expect("created");
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "work");
+    let certificate =
+        async || maps.get("kube-root-ca.crt").await.expect("there").data.expect("some")["ca.crt"].clone();
+    let made = certificate().await;
+    assert!(made.starts_with("-----BEGIN CERTIFICATE-----"), "{made}");
+    let other =
+        Patch::Merge(json!({"data": {"ca.crt": "another", "more": "x"}, "binaryData": {"raw": "eA=="}}));
+    maps.patch("kube-root-ca.crt", &PatchParams::default(), &other).await.expect("patched");
+    let restored = maps.get("kube-root-ca.crt").await.expect("there");
+    assert_eq!(json!(restored.data), json!({"ca.crt": made}));
+    assert_eq!(restored.binary_data, None);
+    maps.delete("kube-root-ca.crt", &DeleteParams::default()).await.expect("deleted");
+    assert_eq!(certificate().await, made);
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "work");
+    let before = accounts.get("default").await.expect("there").uid();
+    accounts.delete("default", &DeleteParams::default()).await.expect("deleted");
+    assert_ne!(accounts.get("default").await.expect("again there").uid(), before);
+    namespaces.delete("work", &DeleteParams::default()).await.expect("deleted");
+    assert_eq!(maps.get_opt("kube-root-ca.crt").await.expect("answered"), None);
+    assert_eq!(accounts.get_opt("default").await.expect("answered"), None);
 }
 
 #[rstest]

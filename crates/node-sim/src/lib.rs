@@ -9,7 +9,8 @@
 //!
 //! Pods run as real processes in Linux namespaces. A pod has network, IPC and UTS namespaces of its own and an address
 //! on the lab's bridge; a container has mount and PID namespaces, an overlay root made from the machine's program
-//! folders only, and its volumes with the propagation that its definition asks for. The whole node is meant to live
+//! folders only, and its volumes with the propagation that its definition asks for. The API server is out of a pod's
+//! reach, so its containers get no `KUBERNETES_SERVICE_HOST`, although they may have a service account token. The whole node is meant to live
 //! in an [`enclosure`], from which nothing leaks: its mounts and links are made in the namespaces of whoever runs it.
 #![warn(missing_docs)]
 

@@ -163,3 +163,36 @@ fn users_and_capabilities_are_those_of_the_definition() {
         .await;
     });
 }
+
+#[test]
+fn a_pod_that_says_nothing_about_it_has_a_token_and_no_address_to_use_it_at() {
+    enclosed("a_pod_that_says_nothing_about_it_has_a_token_and_no_address_to_use_it_at", || async {
+        let lab = Lab::start().await;
+        lab.create("box", json!({"containers": [{"name": "main", "image": "i"}]})).await;
+        lab.wait_ready("box").await;
+        let see = |command: &'static str| lab.run("box", "main", command);
+        let place = "cd /var/run/secrets/kubernetes.io/serviceaccount";
+        assert_eq!(
+            lab.run("box", "main", &format!("{place}; ls; cat namespace")).await,
+            "ca.crt\nnamespace\ntoken\ndefault"
+        );
+        let token = lab.run("box", "main", &format!("{place}; cat token")).await;
+        assert_eq!(token.split('.').count(), 3, "a JSON Web Token");
+        assert!(!format!("{:?}", lab.journal.entries()).contains(&token), "a token is in the journal");
+        let certificate = lab.run("box", "main", &format!("{place}; head -n 1 ca.crt")).await;
+        assert_eq!(certificate, "-----BEGIN CERTIFICATE-----");
+        assert_eq!(lab.try_run("box", "main", &format!("{place}; echo x > token")).await.0, 2, "read-only");
+        assert_eq!(
+            see("env | grep -c ^KUBERNETES_ ; true").await,
+            "0",
+            "no client is told of a server out of reach"
+        );
+        lab.create(
+            "quiet",
+            json!({"automountServiceAccountToken": false, "containers": [{"name": "main", "image": "i"}]}),
+        )
+        .await;
+        lab.wait_ready("quiet").await;
+        assert_eq!(lab.run("quiet", "main", "test -e /var/run/secrets && echo there; true").await, "");
+    });
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::Rng as _;
 use serde_json::{Value, json};
 
-use super::Call;
+use super::{Call, account};
 use crate::error::{ApiError, ApiResult, Cause};
 use crate::fields::managed::{self, Operation};
 use crate::objects;
@@ -37,6 +37,7 @@ pub(crate) fn insert(state: &mut State, call: &Call, mut object: Value) -> ApiRe
     let address = call.address(&name);
     // Here and not earlier: what is wrong with an object is said before where it can't be.
     check_namespace(state, call, &name)?;
+    account::admit(state, call, &mut object)?;
     if state.store.get(&address).is_some() {
         return Err(ApiError::already_exists(&resource.group, &resource.plural, &name));
     }
@@ -119,7 +120,7 @@ fn prepare_name(call: &Call, metadata: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-fn generate_name(prefix: &str) -> String {
+pub(super) fn generate_name(prefix: &str) -> String {
     let mut random = rand::rng();
     let suffix = (0..SUFFIX_LENGTH)
         .filter_map(|_| SUFFIX_LETTERS.get(random.random_range(0..SUFFIX_LETTERS.len())))

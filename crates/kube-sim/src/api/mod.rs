@@ -1,5 +1,6 @@
 //! The verbs on resources, without HTTP: each works on the locked state and is complete when it returns.
 
+pub(crate) mod account;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod patch;

@@ -7,6 +7,7 @@ mod pods;
 mod secrets;
 mod volumes;
 
+pub(crate) use pods::CONTAINER_LISTS;
 use serde_json::{Value, json};
 
 use crate::api::Call;
@@ -108,10 +109,10 @@ fn default(object: &mut Value, member: &str, value: impl Into<Value>) {
 }
 
 /// The items of a list; nothing when there is none.
-fn items(value: &Value) -> &[Value] {
+pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn items_mut(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+pub(crate) fn items_mut(value: &mut Value) -> impl Iterator<Item = &mut Value> {
     value.as_array_mut().into_iter().flatten()
 }

@@ -10,7 +10,7 @@ use crate::api::update::Part;
 use crate::error::Cause;
 
 /// Lists of containers in a pod's spec.
-const CONTAINER_LISTS: [&str; 2] = ["initContainers", "containers"];
+pub(crate) const CONTAINER_LISTS: [&str; 2] = ["initContainers", "containers"];
 
 /// Fills in what the API server fills in.
 pub(super) fn complete(pod: &mut Value, now: &str) {
