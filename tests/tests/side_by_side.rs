@@ -1,10 +1,11 @@
 //! Two labs at once don't disturb each other.
 #![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use system_tests::{Up, environment, run};
+use system_tests::{Up, environment, mountlab, run};
 
 /// How long the script may take.
 const SCRIPT_LIMIT: Duration = Duration::from_mins(2);
@@ -44,4 +45,40 @@ fn two_labs_share_nothing() {
 
     drop(first);
     assert_eq!(example(&second)["cat"], "hello from OSS\n", "the end of one lab took part of the other");
+}
+
+/// How long a run of a few scenarios may take.
+const RUN_LIMIT: Duration = Duration::from_mins(3);
+
+fn replay(seed: &str, scenarios: &[&str], report: &Path) {
+    let mut command = mountlab(&["run", "--seed", seed, "--report"]);
+    run(command.arg(report).args(scenarios), RUN_LIMIT);
+}
+
+#[test]
+fn two_runs_of_the_same_scenarios_go_the_same_way() {
+    let reports = tempfile::tempdir().expect("a directory");
+    let folder = |name: &str| reports.path().join(name);
+    let scenarios =
+        ["scenarios/oss-single-mount.yaml", "scenarios/several-mounts.yaml", "scenarios/missing-bucket.yaml"];
+    std::thread::scope(|scope| {
+        scope.spawn(|| replay("1", &scenarios, &folder("first")));
+        scope.spawn(|| replay("2", &scenarios, &folder("second")));
+        replay("3", &scenarios[..2], &folder("third"));
+    });
+    let compare = |second: &str| {
+        let mut command = mountlab(&["compare", "--output", "json"]);
+        let out = command.arg(folder("first")).arg(folder(second)).output().expect("the program runs");
+        let document: Value = serde_json::from_slice(&out.stdout).expect("a JSON document");
+        (out.status.code(), document)
+    };
+    let (status, document) = compare("second");
+    assert_eq!(status, Some(0), "{document:#}");
+    let compared: Vec<_> = document["scenarios"].as_array().expect("a list").iter().collect();
+    assert_eq!(compared.len(), scenarios.len());
+    for scenario in compared {
+        assert!(scenario["sameLines"].as_u64().expect("a number") > 5, "{scenario:#}");
+    }
+    let (status, document) = compare("third");
+    assert_eq!(status, Some(1), "a scenario is missing there: {document:#}");
 }

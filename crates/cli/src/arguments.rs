@@ -31,6 +31,8 @@ pub(crate) enum Verb {
         /// The scenario file.
         path: PathBuf,
     },
+    /// Say what went differently in two runs: of two backends, or of two versions
+    Compare(Compare),
     /// Measure Mountlab on this machine
     Bench(Bench),
 }
@@ -85,6 +87,23 @@ pub(crate) struct Up {
     /// Offer this folder of the lab's NFS server, such as /share; may be given several times
     #[arg(long, value_name = "PATH")]
     pub(crate) export: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `mountlab compare`
+#[derive(Args, Debug)]
+pub(crate) struct Compare {
+    /// The report folder of the first run
+    pub(crate) first: PathBuf,
+    /// The report folder of the second run
+    pub(crate) second: PathBuf,
+    /// A YAML list of {scenario, stream, line, reason}: differences that are right
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reasons: Option<PathBuf>,
+    /// Also write the comparison as a Markdown page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) page: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -76,6 +76,7 @@ impl Journal {
     fn push(&self, draft: Draft, time: impl FnOnce() -> Timestamp) {
         let length = {
             let mut log = self.lock();
+            log.concealer.learn(&draft.body);
             let (draft, shown) = log.concealer.conceal(draft);
             let time = time();
             // A Secret may say what it holds.
@@ -189,6 +190,24 @@ mod tests {
             for encoding in secrecy::encodings(secret) {
                 assert!(!line.contains(&encoding), "{line} shows {encoding}");
             }
+        }
+    }
+
+    #[test]
+    fn a_token_in_an_annotation_is_concealed_by_whoever_sees_it_first() {
+        let journal = journal();
+        let token = "c6a1b0b0-c963-464c-99b8-f6ed3f617ad3";
+        let annotations = json!({
+            "agents.kruise.io/init-runtime-request": format!("{{\"accessToken\":\"{token}\"}}"),
+            "agents.kruise.io/runtime-access-token": token,
+        });
+        let object = json!({"metadata": {"annotations": annotations}});
+        journal.record(source::SCENARIO, "outcome", "step 1", json!({"outcome": {"objects": [object]}}));
+        journal.record(source::E2B, "answer", token, Value::Null);
+        for entry in journal.entries() {
+            let line = serde_json::to_string(&*entry).expect("serializes");
+            assert!(!line.contains(token), "{line}");
+            assert!(line.contains(secrecy::REDACTED), "{line}");
         }
     }
 

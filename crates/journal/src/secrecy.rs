@@ -1,5 +1,8 @@
 //! Which texts give a secret away, and how to take them out (`storage.md` §10).
 
+use std::sync::OnceLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
@@ -37,10 +40,17 @@ pub fn encodings(secret: &str) -> Vec<String> {
 /// behind every entry that showed one, and whoever reads a pod's log one for a line that does. Its subject says where.
 pub const SHOWN: &str = "secret-shown";
 
+/// Fields whose value is a secret although the product keeps it in an object's annotations
+/// (`kubernetes.md` §2): whoever sees one conceals it.
+const TOKEN_FIELDS: &[&str] = &["agents.kruise.io/runtime-access-token"];
+
 /// Replaces known secrets in texts.
 #[derive(Clone, Debug, Default)]
 pub struct Concealer {
     needles: Vec<Needle>,
+    /// Looks for all of them at once; made when it is first needed after a needle was added. Nothing in it when
+    /// there are more needles than an automaton can hold.
+    searcher: OnceLock<Option<AhoCorasick>>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,10 +78,39 @@ impl Concealer {
         for text in encodings(secret) {
             match self.needles.iter_mut().find(|needle| needle.text == text) {
                 Some(known) => known.is_guarded |= is_guarded,
-                None => self.needles.push(Needle { text, is_guarded }),
+                None => {
+                    self.needles.push(Needle { text, is_guarded });
+                    self.searcher.take();
+                }
             }
         }
-        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.text.len()));
+    }
+
+    /// Conceals what stands in fields that hold a token, wherever in `value` they are.
+    pub(crate) fn learn(&mut self, value: &Value) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.learn(item)),
+            Value::Object(members) => {
+                for (key, value) in members {
+                    if let Value::String(token) = value
+                        && TOKEN_FIELDS.contains(&key.as_str())
+                        && token != REDACTED
+                    {
+                        self.add(token);
+                    }
+                    self.learn(value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn searcher(&self) -> Option<&AhoCorasick> {
+        let build = || {
+            let texts = self.needles.iter().map(|needle| &needle.text);
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts).ok()
+        };
+        self.searcher.get_or_init(build).as_ref()
     }
 
     /// Whether `text` shows a guarded secret.
@@ -86,13 +125,17 @@ impl Concealer {
 
     /// The same; notes whether a guarded one was replaced.
     fn noting(&self, text: &str, shown: &mut bool) -> String {
-        let mut clean = text.to_owned();
-        for Needle { text: needle, is_guarded } in &self.needles {
-            if clean.contains(needle) {
-                clean = clean.replace(needle, REDACTED);
-                *shown |= is_guarded;
-            }
+        // Rather nothing than a secret.
+        let Some(searcher) = self.searcher() else { return REDACTED.to_owned() };
+        if !searcher.is_match(text) {
+            return text.to_owned();
         }
+        let mut clean = String::with_capacity(text.len());
+        searcher.replace_all_with(text, &mut clean, |found, _, clean| {
+            *shown |= self.needles.get(found.pattern().as_usize()).is_none_or(|needle| needle.is_guarded);
+            clean.push_str(REDACTED);
+            true
+        });
         clean
     }
 

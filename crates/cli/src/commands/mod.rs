@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod compare;
 mod doctor;
 mod explain;
 mod run;
@@ -22,6 +23,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Verb::Doctor(output) => doctor::run(output),
         Verb::Schema => schema::run(),
         Verb::Explain { path } => explain::run(&path),
+        Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {
