@@ -76,12 +76,11 @@ impl Concealer {
             return;
         }
         for text in encodings(secret) {
-            match self.needles.iter_mut().find(|needle| needle.text == text) {
-                Some(known) => known.is_guarded |= is_guarded,
-                None => {
-                    self.needles.push(Needle { text, is_guarded });
-                    self.searcher.take();
-                }
+            if let Some(known) = self.needles.iter_mut().find(|needle| needle.text == text) {
+                known.is_guarded |= is_guarded;
+            } else {
+                self.needles.push(Needle { text, is_guarded });
+                self.searcher.take();
             }
         }
     }

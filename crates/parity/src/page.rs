@@ -11,26 +11,25 @@ const SHOWN: usize = 12;
 pub fn table(comparison: &Comparison) -> String {
     let [left, right] = &comparison.backends;
     let width = comparison.pairs.iter().map(|pair| pair.name.len()).max().unwrap_or(0).max("scenario".len());
-    let mut text = format!("{:width$}  {:>9}  {:>9}  verdict and differences\n", "scenario", left, right);
+    let mut lines = vec![format!("{:width$}  {left:>9}  {right:>9}  verdict and differences", "scenario")];
     for pair in &comparison.pairs {
         let [first, second] =
             pair.seconds.map(|seconds| seconds.map_or("-".to_owned(), |s| format!("{s:.2} s")));
-        text += &format!("{:width$}  {first:>9}  {second:>9}  {}\n", pair.name, summary(pair, comparison));
+        lines.push(format!("{:width$}  {first:>9}  {second:>9}  {}", pair.name, summary(pair, comparison)));
         let open: Vec<_> = pair.differences.iter().filter(|difference| difference.reason.is_none()).collect();
         for difference in open.iter().take(SHOWN) {
             let side = side(comparison, difference.side);
             let times =
                 if difference.more == 1 { String::new() } else { format!(" ({}×)", difference.more) };
-            text += &format!("    only {side}, {}{times}: {}\n", difference.stream.name(), difference.line);
+            lines.push(format!("    only {side}, {}{times}: {}", difference.stream.name(), difference.line));
         }
         if open.len() > SHOWN {
-            text += &format!("    and {} more\n", open.len() - SHOWN);
+            lines.push(format!("    and {} more", open.len() - SHOWN));
         }
     }
-    for unused in &comparison.unused {
-        text += &format!("no longer needed in the file of reasons: {unused}\n");
-    }
-    text
+    let unused = comparison.unused.iter();
+    lines.extend(unused.map(|unused| format!("no longer needed in the file of reasons: {unused}")));
+    lines.join("\n") + "\n"
 }
 
 /// The comparison as a Markdown page.
@@ -96,7 +95,7 @@ fn summary(pair: &Pair, comparison: &Comparison) -> String {
             match (open, explained) {
                 (0, 0) => format!("{verdict}, {} lines the same", pair.shared),
                 (0, _) => format!("{verdict}, {} lines the same, {explained} explained", pair.shared),
-                _ => format!("{verdict}, {open} DIFFERENT, {explained} explained",),
+                _ => format!("{verdict}, {open} DIFFERENT, {explained} explained"),
             }
         }
         Verdicts::NotRun { left: one, right: two } => format!("{left}: {one}; {right}: {two}"),

@@ -20,7 +20,7 @@ pub enum Stream {
     Requests,
     /// What the manager did to sandboxes: claimed, initialised, mounted, cleaned.
     Claims,
-    /// NodePublishVolume and NodeUnpublishVolume.
+    /// `NodePublishVolume` and `NodeUnpublishVolume`.
     CsiCalls,
     /// What the in-sandbox agent did with mounts.
     Agent,
@@ -124,7 +124,9 @@ impl Story {
         }
         for (in_tail, conditions) in std::mem::take(&mut teller.conditions).into_values() {
             teller.in_tail = in_tail;
-            conditions.into_iter().for_each(|line| teller.add(Stream::States, line));
+            for line in conditions {
+                teller.add(Stream::States, line);
+            }
         }
         teller.story
     }

@@ -1,4 +1,6 @@
 //! Which differences count, and which don't.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::needless_pass_by_value, reason = "bodies are written where they are passed")]
 
 use std::fs;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use clock::{Clock as _, SystemClock};
+use clock::SystemClock;
 use parity::{Comparison, Reasons, Report};
 use serde_json::{Value, json};
 
