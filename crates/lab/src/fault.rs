@@ -40,7 +40,7 @@ pub struct OssFault {
     pub times: Option<u32>,
 }
 
-/// What the NFS server does wrong. `gone` and `stale` stand alone; the others can be combined.
+/// What the NFS server does wrong. `gone`, `stale` and `restart` stand alone; the others can be combined.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "the switches of a scenario's file, each on its own")]
@@ -70,6 +70,10 @@ pub struct NasFault {
     /// Every file handle that was given out is stale from now on, for good.
     #[serde(default)]
     pub stale: bool,
+    /// The server restarts, once: its connections are cut, file handles stay good, and what it had taken and not put on
+    /// its disk is lost.
+    #[serde(default)]
+    pub restart: bool,
     /// How many calls it strikes; absent means every one until healed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,

@@ -92,6 +92,8 @@ impl NasSim {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666)).map_err(failed)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(0o666)).map_err(failed)?;
+        let inode = attributes::of_file(&file).map_err(failed)?.stx_ino;
+        target.export.unstable.settle(inode);
         let mut rest = content;
         while !rest.is_empty() {
             let written = rustix::io::write(&file, rest).map_err(failed)?;

@@ -15,6 +15,7 @@ use crate::listing::Listings;
 use crate::open_files::OpenFiles;
 use crate::status::{self, Result};
 use crate::tree::Tree;
+use crate::unstable::Unstable;
 
 /// The longest name of an entry, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
@@ -77,6 +78,7 @@ pub(crate) struct Export {
     pub(crate) id: u64,
     pub(crate) listings: Listings,
     pub(crate) files: OpenFiles,
+    pub(crate) unstable: Unstable,
     root: OwnedFd,
     options: RwLock<ExportOptions>,
     tree: Mutex<Tree>,
@@ -102,6 +104,7 @@ impl Export {
             id: stable_hash(path.as_bytes()),
             listings: Listings::default(),
             files: OpenFiles::default(),
+            unstable: Unstable::default(),
             root,
             options: RwLock::new(options),
             tree: Mutex::new(Tree::new(inode)),

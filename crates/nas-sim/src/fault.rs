@@ -3,9 +3,11 @@
 //! Every rule whose procedure matches strikes, in the order of their injection, until one of them answers in the
 //! place of the server. Delays add up; healing a rule also lets go of the calls that it holds back.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use clock::SharedClock;
 use journal::{Journal, source};
 use lab::NasFault;
 use tokio::sync::watch;
@@ -23,12 +25,13 @@ pub enum FaultError {
     /// [`NasFault::procedure`] is no procedure of the protocol.
     #[error("fault procedure {0:?} is no procedure of NFS or MOUNT, such as WRITE or MNT")]
     Procedure(String),
-    /// `gone` or `stale` together with something else.
-    #[error("a fault that is gone or stale can't be anything else as well")]
+    /// `gone`, `stale` or `restart` together with something else.
+    #[error("a fault that is gone, stale or a restart can't be anything else as well")]
     Combination,
     /// The rule would do nothing to anybody.
     #[error(
-        "the fault has no effect: give it an error, a delay, or one of hang, dropConnection, full, gone, stale"
+        "the fault has no effect: give it an error, a delay, or one of hang, dropConnection, full, gone, stale, \
+         restart"
     )]
     NoEffect,
     /// No fault of that name is in force.
@@ -82,12 +85,21 @@ const NEED_SPACE: &[&str] = &["WRITE", "CREATE", "MKDIR", "SYMLINK", "LINK", "CO
 
 const NO_SPACE: u32 = 28;
 
+/// Whether the server can be reached.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Presence {
+    pub(crate) gone: bool,
+    /// How often it was restarted.
+    pub(crate) restarts: u64,
+}
+
 /// The rules in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Faults {
+    clock: SharedClock,
     journal: Option<Journal>,
     rules: Arc<Mutex<Rules>>,
-    gone: watch::Sender<bool>,
+    presence: watch::Sender<Presence>,
 }
 
 #[derive(Debug, Default)]
@@ -109,10 +121,14 @@ struct Rule {
     healed: watch::Sender<()>,
 }
 
+/// The time of one delay.
+type Delay = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the rules do to one call.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Strike {
-    delays: Vec<(Option<Duration>, watch::Receiver<()>)>,
+    /// What ends each of them: its time, and its rule's end.
+    delays: Vec<(Delay, watch::Receiver<()>)>,
     /// Answer with this status instead of doing the work.
     pub(crate) answer: Option<u32>,
     /// Break the connection.
@@ -123,23 +139,28 @@ impl Strike {
     /// Waits as long as the rules say, or until they are healed.
     pub(crate) async fn delay(&mut self) {
         for (delay, mut healed) in self.delays.drain(..) {
-            // An error means that the rule's sender is gone, which is how it says that it is healed.
-            match delay {
-                Some(delay) => drop(tokio::time::timeout(delay, healed.changed()).await),
-                None => drop(healed.changed().await),
+            tokio::select! {
+                () = delay => {}
+                // An error means that the rule's sender is gone, which is how it says that it is healed.
+                _ = healed.changed() => {}
             }
         }
     }
 }
 
 impl Faults {
-    pub(crate) fn new(journal: Option<Journal>) -> Self {
-        Self { journal, rules: Arc::default(), gone: watch::Sender::new(false) }
+    pub(crate) fn new(clock: SharedClock, journal: Option<Journal>) -> Self {
+        Self { clock, journal, rules: Arc::default(), presence: watch::Sender::new(Presence::default()) }
     }
 
-    /// Whether the server is gone, now and whenever that changes.
-    pub(crate) fn gone(&self) -> watch::Receiver<bool> {
-        self.gone.subscribe()
+    /// Whether the server can be reached, now and whenever that changes.
+    pub(crate) fn presence(&self) -> watch::Receiver<Presence> {
+        self.presence.subscribe()
+    }
+
+    /// Cuts every connection once.
+    pub(crate) fn restarted(&self) {
+        self.presence.send_modify(|presence| presence.restarts += 1);
     }
 
     pub(crate) fn inject(&self, fault: NasFault) -> Result<FaultId, FaultError> {
@@ -166,7 +187,7 @@ impl Faults {
 
     fn settle(&self, rules: &Rules) {
         let is_gone = rules.in_force.iter().any(|rule| rule.fault.gone);
-        self.gone.send_if_modified(|gone| std::mem::replace(gone, is_gone) != is_gone);
+        self.presence.send_if_modified(|presence| std::mem::replace(&mut presence.gone, is_gone) != is_gone);
     }
 
     /// What the rules do to a call of `procedure`.
@@ -178,7 +199,8 @@ impl Faults {
             let matches = fault.procedure.as_deref().is_none_or(|name| name == procedure)
                 && (!fault.full || NEED_SPACE.contains(&procedure))
                 && !fault.gone
-                && !fault.stale;
+                && !fault.stale
+                && !fault.restart;
             if !matches || rule.left == Some(0) || strike.answer.is_some() || strike.drop_connection {
                 continue;
             }
@@ -188,9 +210,10 @@ impl Faults {
             }
             rule.has_struck = true;
             if fault.hang {
-                strike.delays.push((None, rule.healed.subscribe()));
+                strike.delays.push((Box::pin(std::future::pending()), rule.healed.subscribe()));
             } else if let Some(milliseconds) = fault.delay_milliseconds {
-                strike.delays.push((Some(Duration::from_millis(milliseconds)), rule.healed.subscribe()));
+                let delay = self.clock.sleep(Duration::from_millis(milliseconds));
+                strike.delays.push((delay, rule.healed.subscribe()));
             }
             strike.answer = rule.answer;
             strike.drop_connection = fault.drop_connection;
@@ -221,9 +244,9 @@ fn check(fault: &NasFault) -> Result<Option<u32>, FaultError> {
     let answer = answer.or(fault.full.then_some(NO_SPACE));
     let strikes =
         answer.is_some() || fault.delay_milliseconds.is_some() || fault.hang || fault.drop_connection;
-    if fault.gone || fault.stale {
-        let alone =
-            !strikes && fault.procedure.is_none() && fault.times.is_none() && fault.gone != fault.stale;
+    let whole = [fault.gone, fault.stale, fault.restart].into_iter().filter(|it| *it).count();
+    if whole > 0 {
+        let alone = !strikes && fault.procedure.is_none() && fault.times.is_none() && whole == 1;
         return if alone { Ok(None) } else { Err(FaultError::Combination) };
     }
     if strikes { Ok(answer) } else { Err(FaultError::NoEffect) }
@@ -236,6 +259,7 @@ fn status(name: &str) -> Result<u32, FaultError> {
 
 #[cfg(test)]
 mod tests {
+    use clock::SystemClock;
     use rstest::rstest;
 
     use super::*;
@@ -256,13 +280,15 @@ mod tests {
     #[case(NasFault { gone: true, ..NasFault::default() }, Ok(None))]
     #[case(NasFault { gone: true, hang: true, ..NasFault::default() }, Err(()))]
     #[case(NasFault { gone: true, stale: true, ..NasFault::default() }, Err(()))]
+    #[case(NasFault { restart: true, ..NasFault::default() }, Ok(None))]
+    #[case(NasFault { restart: true, stale: true, ..NasFault::default() }, Err(()))]
     fn a_rule_must_make_sense(#[case] fault: NasFault, #[case] expected: Result<Option<u32>, ()>) {
         assert_eq!(check(&fault).map_err(drop), expected);
     }
 
     #[test]
     fn a_rule_strikes_its_procedure_as_often_as_it_says() {
-        let faults = Faults::new(None);
+        let faults = Faults::new(SystemClock::shared(), None);
         let rule = NasFault { procedure: Some("WRITE".into()), times: Some(1), ..error("NFS3ERR_IO") };
         let id = faults.inject(rule).expect("a rule with an effect");
         assert_eq!(faults.strike("READ").answer, None);
@@ -274,8 +300,8 @@ mod tests {
 
     #[test]
     fn a_rule_without_a_limit_floods_no_journal() {
-        let journal = Journal::new(clock::SystemClock::shared());
-        let faults = Faults::new(Some(journal.clone()));
+        let journal = Journal::new(SystemClock::shared());
+        let faults = Faults::new(SystemClock::shared(), Some(journal.clone()));
         faults.inject(error("NFS3ERR_IO")).expect("a rule");
         for _ in 0..3 {
             assert_eq!(faults.strike("READ").answer, Some(5));
@@ -286,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_full_server_still_reads() {
-        let faults = Faults::new(None);
+        let faults = Faults::new(SystemClock::shared(), None);
         faults.inject(NasFault { full: true, ..NasFault::default() }).expect("a rule");
         assert_eq!(faults.strike("READ").answer, None);
         assert_eq!(faults.strike("MKDIR").answer, Some(NO_SPACE));
@@ -294,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn healing_lets_go_of_a_call_that_hangs() {
-        let faults = Faults::new(None);
+        let faults = Faults::new(SystemClock::shared(), None);
         let id = faults.inject(NasFault { hang: true, ..NasFault::default() }).expect("a rule");
         let mut strike = faults.strike("GETATTR");
         let waiting = tokio::spawn(async move { strike.delay().await });

@@ -37,6 +37,7 @@ mod server;
 mod service;
 mod status;
 mod tree;
+mod unstable;
 
 pub use contents::{ContentsError, Entry, Kind};
 pub use export::ExportError;

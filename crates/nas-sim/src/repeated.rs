@@ -57,6 +57,11 @@ impl Repeated {
         Seen::Never
     }
 
+    /// Forgets them, as a restart does.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Kept::default();
+    }
+
     pub(crate) fn end(&self, key: Key, answer: &[u8]) {
         if let Some(kept) = self.lock().answers.get_mut(&key) {
             *kept = Some(answer.to_owned());

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use journal::Journal;
+use clock::SharedClock;
+use journal::{Journal, source};
 use lab::{ExportOptions, NasFault};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,9 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::connection::converse;
 use crate::export::{Export, ExportError};
-use crate::fault::{FaultError, FaultId, Faults};
+use crate::fault::{FaultError, FaultId, Faults, Presence};
 use crate::repeated::Repeated;
 use crate::service::Service;
+use crate::unstable::Lost;
 
 /// How long to wait after a connection could not be accepted.
 const RETRY: Duration = Duration::from_millis(50);
@@ -33,6 +36,8 @@ const PORT_MAPPER: u16 = 111;
 /// How a server is set up.
 #[derive(Clone, Debug)]
 pub struct NasOptions {
+    /// How long the delays of faults last is told by it.
+    pub clock: SharedClock,
     /// Gets an entry for every mount, every fault, the first error of each kind on a connection, and the numbers of
     /// its calls when a connection ends.
     pub journal: Option<Journal>,
@@ -69,7 +74,9 @@ pub(crate) struct State {
     exports: RwLock<Vec<Arc<Export>>>,
     generation: AtomicU32,
     /// Another one after each start: tells clients that what they wrote and did not commit may be lost.
-    verifier: [u8; 8],
+    verifier: AtomicU64,
+    /// Held by each call that is at work, and by a restart alone.
+    life: RwLock<()>,
     mounted: Mutex<BTreeSet<(IpAddr, String)>>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -80,7 +87,12 @@ impl State {
     }
 
     pub(crate) fn verifier(&self) -> [u8; 8] {
-        self.verifier
+        self.verifier.load(Ordering::SeqCst).to_ne_bytes()
+    }
+
+    /// Keeps a restart from happening.
+    pub(crate) fn alive(&self) -> RwLockReadGuard<'_, ()> {
+        self.life.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn exports(&self) -> Vec<Arc<Export>> {
@@ -113,6 +125,11 @@ impl State {
     }
 }
 
+fn new_verifier() -> u64 {
+    let (verifier, _) = uuid::Uuid::new_v4().as_u64_pair();
+    verifier
+}
+
 /// The components of a path.
 fn parts(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|part| !part.is_empty())
@@ -121,14 +138,14 @@ fn parts(path: &str) -> impl Iterator<Item = &str> {
 impl NasSim {
     /// A server without exports and listeners.
     pub fn new(options: NasOptions) -> Self {
-        let faults = Faults::new(options.journal.clone());
-        let [verifier @ .., _, _, _, _, _, _, _, _] = uuid::Uuid::new_v4().into_bytes();
+        let faults = Faults::new(options.clock, options.journal.clone());
         let state = State {
             journal: options.journal,
             directory: options.directory,
             exports: RwLock::default(),
             generation: AtomicU32::new(0),
-            verifier,
+            verifier: AtomicU64::new(new_verifier()),
+            life: RwLock::default(),
             mounted: Mutex::default(),
             calls: Mutex::default(),
         };
@@ -208,12 +225,36 @@ impl NasSim {
     /// # Errors
     /// [`FaultError`] for a fault that makes no sense.
     pub fn inject(&self, fault: NasFault) -> Result<FaultId, FaultError> {
-        let is_stale = fault.stale;
+        let (is_stale, is_restart) = (fault.stale, fault.restart);
         let id = self.inner.service.faults.inject(fault)?;
         if is_stale {
             self.state().generation.fetch_add(1, Ordering::SeqCst);
         }
+        if is_restart {
+            self.restart();
+        }
         Ok(id)
+    }
+
+    /// What a restart does to clients: what was taken and not committed is lost, the verifier is another one, nobody
+    /// remembers which calls were answered, and the connections are cut.
+    fn restart(&self) {
+        let service = &self.inner.service;
+        let lost = {
+            let _alone = service.state.life.write().unwrap_or_else(PoisonError::into_inner);
+            service.state.verifier.store(new_verifier(), Ordering::SeqCst);
+            service.repeated.clear();
+            service.state.exports().iter().fold(Lost::default(), |sum, export| {
+                let lost = export.unstable.lose();
+                export.recount();
+                Lost { files: sum.files + lost.files, bytes: sum.bytes + lost.bytes }
+            })
+        };
+        service.faults.restarted();
+        if let Some(journal) = &service.state.journal {
+            let body = json!({"lostFiles": lost.files, "lostBytes": lost.bytes});
+            journal.record(source::NAS, "restarted", "server", body);
+        }
     }
 
     /// Ends a fault, and lets go of the calls that it holds back. Handles that a fault has made stale stay so.
@@ -250,7 +291,7 @@ impl NasSim {
             address,
             port,
             with_faults,
-            gone: self.inner.service.faults.gone(),
+            presence: self.inner.service.faults.presence(),
         };
         let stop = self.inner.stop.clone();
         self.inner.tasks.spawn(async move {
@@ -273,22 +314,24 @@ struct Door {
     address: SocketAddr,
     port: u16,
     with_faults: bool,
-    gone: watch::Receiver<bool>,
+    presence: watch::Receiver<Presence>,
 }
 
 impl Door {
     /// Lets connections in while the server is there.
-    async fn keep(mut self, mut listener: TcpListener, stop: CancellationToken) {
+    async fn keep(self, mut listener: TcpListener, stop: CancellationToken) {
+        let mut presence = self.presence.clone();
+        let mut seen = presence.borrow_and_update().restarts;
         loop {
             let open = stop.child_token();
             if !self.with_faults {
                 return self.accept(&listener, &open).await;
             }
-            let mut gone = self.gone.clone();
             tokio::select! {
                 () = self.accept(&listener, &open) => {}
-                _ = gone.wait_for(|gone| *gone) => {}
+                _ = presence.wait_for(|now| now.gone || now.restarts != seen) => {}
             }
+            seen = presence.borrow_and_update().restarts;
             open.cancel();
             drop(listener);
             // The port stays taken meanwhile, though nobody listens: a connection to it is refused.
@@ -296,7 +339,7 @@ impl Door {
                 Ok(socket) => socket,
                 Err(error) => return tracing::error!(%error, address = %self.address, "port lost"),
             };
-            if self.gone.wait_for(|gone| !*gone).await.is_err() {
+            if presence.wait_for(|now| !now.gone).await.is_err() {
                 return;
             }
             listener = match socket.listen(BACKLOG) {

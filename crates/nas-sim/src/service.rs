@@ -62,6 +62,8 @@ impl Service {
     }
 
     fn carry_out(&self, message: &[u8], account: &Account, port: u16, fault: Option<u32>) -> Outcome {
+        // A restart waits for the calls that are at work, and those that come meanwhile for it.
+        let _alive = self.state.alive();
         let Ok((call, arguments)) = rpc::read_call(message) else { return Outcome::Close };
         let version = match call.program {
             procedures::PROGRAM => procedures::VERSION,

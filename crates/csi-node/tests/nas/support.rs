@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use clock::SystemClock;
 use csi_api::volume_capability::access_mode::Mode;
 use csi_api::volume_capability::{AccessMode, AccessType, MountVolume};
 use csi_api::{NodePublishVolumeRequest, VolumeCapability};
@@ -35,7 +36,11 @@ impl Nas {
 
     pub async fn start_with(export: ExportOptions) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let sim = NasSim::new(NasOptions { journal: None, directory: directory.path().to_owned() });
+        let sim = NasSim::new(NasOptions {
+            clock: SystemClock::shared(),
+            journal: None,
+            directory: directory.path().to_owned(),
+        });
         sim.add_export(EXPORT, export).expect("exported");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();

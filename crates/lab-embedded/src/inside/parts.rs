@@ -140,7 +140,8 @@ impl Parts {
         phases.passed("object store");
 
         let network_file_system =
-            start_network_file_system(&node, &journal, &state, listeners.network_file_system).await?;
+            start_network_file_system(&node, &shared, &journal, &state, listeners.network_file_system)
+                .await?;
         phases.passed("NFS server");
 
         start_controller(&api, &shared, &journal, reports.clone());
@@ -237,12 +238,13 @@ fn callers() -> Vec<(String, BTreeMap<String, String>)> {
 /// An NFS server without exports, on the bridge for pods and on the outside's listener.
 async fn start_network_file_system(
     node: &Node,
+    clock: &SharedClock,
     journal: &Journal,
     state: &Path,
     outside: TcpListener,
 ) -> Result<NasSim, Failed> {
     let directory = state.join("network-file-system");
-    let server = NasSim::new(NasOptions { journal: Some(journal.clone()), directory });
+    let server = NasSim::new(NasOptions { clock: clock.clone(), journal: Some(journal.clone()), directory });
     for port in [NETWORK_FILE_SYSTEM_PORT, PORT_MAPPER_PORT] {
         server.serve(TcpListener::bind((node.gateway(), port)).await.map_err(failed("NFS server"))?);
     }

@@ -79,14 +79,20 @@ pub(super) fn write(request: &Request<'_>, arguments: &WRITE3args<'static>) -> W
 }
 
 /// Writes what fits; the rest of a full export's last write is for the client to try again, which tells it so.
-fn write_at(object: &Object, file: &OwnedFd, offset: u64, data: &[u8], stable: stable_how) -> Result<usize> {
+fn write_at(
+    object: &Object,
+    file: &Arc<OwnedFd>,
+    offset: u64,
+    data: &[u8],
+    stable: stable_how,
+) -> Result<usize> {
     let wanted = u64::try_from(data.len()).unwrap_or(u64::MAX);
     let end = offset.checked_add(wanted).filter(|end| i64::try_from(*end).is_ok());
     let end = end.ok_or(nfsstat3::NFS3ERR_FBIG)?;
     let mut space = object.export.space();
     if space.capacity.is_none() {
         drop(space);
-        return store(file, offset, data, stable);
+        return store(object, file, offset, data, stable);
     }
     let before = attributes::of_file(file).map_err(status::of)?.stx_size;
     let last = if end > before { before + space.fits(end - before) } else { end };
@@ -94,13 +100,32 @@ fn write_at(object: &Object, file: &OwnedFd, offset: u64, data: &[u8], stable: s
     if fits == 0 && !data.is_empty() {
         return Err(nfsstat3::NFS3ERR_NOSPC);
     }
-    let written = store(file, offset, &data[..fits], stable)?;
+    let written = store(object, file, offset, &data[..fits], stable)?;
     let after = attributes::of_file(file).map_err(status::of)?.stx_size;
     space.used += after.saturating_sub(before);
     Ok(written)
 }
 
-fn store(file: &OwnedFd, offset: u64, data: &[u8], stable: stable_how) -> Result<usize> {
+fn store(
+    object: &Object,
+    file: &Arc<OwnedFd>,
+    offset: u64,
+    data: &[u8],
+    stable: stable_how,
+) -> Result<usize> {
+    let unstable = &object.export.unstable;
+    let inode = object.stat.stx_ino;
+    let written = unstable.write((inode, file), offset, data.len(), || put(file, offset, data))?;
+    match stable {
+        stable_how::UNSTABLE => return Ok(written),
+        stable_how::DATA_SYNC => rustix::fs::fdatasync(file).map_err(status::of)?,
+        stable_how::FILE_SYNC => rustix::fs::fsync(file).map_err(status::of)?,
+    }
+    unstable.settle(inode);
+    Ok(written)
+}
+
+fn put(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<usize> {
     let mut done = 0;
     while done < data.len() {
         let at = offset + u64::try_from(done).unwrap_or(u64::MAX);
@@ -109,11 +134,6 @@ fn store(file: &OwnedFd, offset: u64, data: &[u8], stable: stable_how) -> Result
             Err(error) if done == 0 => return Err(status::of(error)),
             Err(_) => break,
         }
-    }
-    match stable {
-        stable_how::UNSTABLE => {}
-        stable_how::DATA_SYNC => rustix::fs::fdatasync(file).map_err(status::of)?,
-        stable_how::FILE_SYNC => rustix::fs::fsync(file).map_err(status::of)?,
     }
     Ok(done)
 }
@@ -125,7 +145,8 @@ pub(super) fn commit(request: &Request<'_>, arguments: &COMMIT3args) -> COMMIT3r
     };
     let outcome = usable(&object, &who, Wish::WRITE)
         .and_then(|()| opened(&object))
-        .and_then(|file| rustix::fs::fsync(&file).map_err(status::of));
+        .and_then(|file| rustix::fs::fsync(&file).map_err(status::of))
+        .inspect(|()| object.export.unstable.settle(object.stat.stx_ino));
     let file_wcc = wcc(&object);
     match outcome {
         Ok(()) => Nfs3Result::Ok(COMMIT3resok { file_wcc, verf: verifier(request) }),

@@ -58,6 +58,7 @@ fn removed(directory: &Object, name: &[u8], entry: &Statx) {
         return;
     }
     export.files.close(entry.stx_ino);
+    export.unstable.forget(entry.stx_ino);
     export.listings.forget(entry.stx_ino);
     let mut space = export.space();
     if file_type(entry) == FileType::RegularFile {

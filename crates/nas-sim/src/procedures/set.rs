@@ -82,6 +82,8 @@ pub(super) fn set_size(object: &Object, size: u64) -> Result<()> {
     if space.fits(more) < more {
         return Err(nfsstat3::NFS3ERR_NOSPC);
     }
+    // Cutting a file puts on disk what is left of it: what was written before can't be undone without undoing that.
+    object.export.unstable.settle(object.stat.stx_ino);
     rustix::fs::ftruncate(object.open(OFlags::WRONLY)?, size).map_err(status::of)?;
     if space.capacity.is_some() {
         space.used = (space.used + more).saturating_sub(before.saturating_sub(size));

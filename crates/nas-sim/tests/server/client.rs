@@ -140,7 +140,11 @@ impl Server {
 }
 
 fn server(journal: &Journal, directory: &std::path::Path, options: ExportOptions) -> NasSim {
-    let sim = NasSim::new(NasOptions { journal: Some(journal.clone()), directory: directory.to_owned() });
+    let sim = NasSim::new(NasOptions {
+        clock: SystemClock::shared(),
+        journal: Some(journal.clone()),
+        directory: directory.to_owned(),
+    });
     sim.add_export("/share", options).expect("an export");
     sim
 }

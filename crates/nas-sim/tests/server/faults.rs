@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use lab::NasFault;
 use nas_sim::FaultError;
-use nfs3_client::nfs3_types::nfs3::{GETATTR3args, REMOVE3args, diropargs3, nfsstat3};
+use nfs3_client::nfs3_types::nfs3::{GETATTR3args, REMOVE3args, diropargs3, nfsstat3, stable_how};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::client::{Client, Server};
+use crate::client::{Client, Server, size};
 
 /// How long something that must come may take.
 const SOON: Duration = Duration::from_secs(60);
@@ -131,6 +131,54 @@ async fn handles_become_stale_for_good() {
     let mut again = server.mount("/share").await;
     let root = again.root.clone();
     again.attributes(&root).await.expect("mounted again");
+}
+
+#[tokio::test]
+async fn a_restart_loses_what_was_not_committed_and_nothing_else() {
+    let server = Server::start().await;
+    let mut client = server.mount("/share").await;
+    let root = client.root.clone();
+    let file = client.create(&root, "file").await.expect("a file");
+    client.write(&file, 0, b"0123456789").await.expect("a write");
+    let verifier = client.commit(&file).await.expect("a verifier");
+    client.write(&file, 2, b"abcdef").await.expect("within");
+    client.write(&file, 4, b"XY").await.expect("over the one before");
+    client.write(&file, 12, b"behind a hole").await.expect("past the end");
+    let synced = client.create(&root, "synced").await.expect("a file");
+    client.write(&synced, 0, b"first").await.expect("a write");
+    client.write_with(&synced, 5, b", second", stable_how::FILE_SYNC).await.expect("on disk, with the first");
+    let cut = client.create(&root, "cut").await.expect("a file");
+    client.write(&cut, 0, b"0123456789").await.expect("a write");
+    client.set(&cut, size(4)).await.expect("cut");
+    client.write(&cut, 4, b"lost").await.expect("a write");
+    let removed = client.create(&root, "removed").await.expect("a file");
+    client.write(&removed, 0, b"whatever").await.expect("a write");
+    client.remove(&root, "removed").await.expect("removed");
+    assert_eq!(client.text("file").await.as_deref(), Ok("01abXYef89\0\0behind a hole"));
+
+    let id = server.sim.inject(NasFault { restart: true, ..fault() }).expect("a rule");
+    assert!(!is_answered(&mut client).await, "its connections are cut");
+    let lost = server.journal.entries().iter().find(|entry| entry.kind == "restarted").cloned();
+    let lost = lost.expect("told").body.clone();
+    assert_eq!((&lost["lostFiles"], &lost["lostBytes"]), (&2.into(), &25.into()), "{lost}");
+    let back = async {
+        while TcpStream::connect(server.address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, back).await.expect("back within a minute");
+    let mut client = server.mount("/share").await;
+    assert_eq!(client.root, root, "handles stay good");
+    let read = client.read(&file, 0, 100).await;
+    assert_eq!(read, Ok((b"0123456789".to_vec(), true)), "as it was committed");
+    assert_eq!(client.text("synced").await.as_deref(), Ok("first, second"));
+    assert_eq!(client.text("cut").await.as_deref(), Ok("0123"));
+    let now = client.commit(&file).await.expect("a verifier");
+    assert_ne!(now, verifier);
+    assert_eq!(client.write(&file, 0, b"x").await.expect("a write").verf, now);
+    assert_eq!(client.commit(&file).await, Ok(now), "it restarts once");
+    server.sim.heal(id).expect("in force");
+    assert_eq!(client.commit(&file).await, Ok(now));
 }
 
 #[tokio::test]
