@@ -164,8 +164,8 @@ fn a_dead_server_does_not_hold_up_an_unpublish() {
 }
 
 #[test]
-fn what_a_restarted_server_has_lost_is_written_again() {
-    in_namespaces("failures::what_a_restarted_server_has_lost_is_written_again", || async {
+fn a_connection_that_breaks_loses_nothing_that_was_written() {
+    in_namespaces("failures::a_connection_that_breaks_loses_nothing_that_was_written", || async {
         let nas = Nas::start().await;
         let agent = nas.agent().await;
         let root = mount(&agent, "t", &[]).await;

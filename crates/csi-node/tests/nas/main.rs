@@ -17,6 +17,7 @@ mod conformance;
 mod failures;
 mod model;
 mod publishing;
+mod restarts;
 mod sharing;
 mod speed;
 mod support;

@@ -1,5 +1,6 @@
 //! Contents: opened, read, written, saved and cut.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::super::protocol::option;
 use super::super::rpc::Caller;
 use super::nodes::Node;
 use super::share::{Open, Outcome, Share};
-use super::unsaved::{Piece, Step};
+use super::unsaved::{Piece, Stamp, Step, Written};
 use crate::fuse::{Change, Opened, When};
 
 /// How long small writes wait for their neighbours.
@@ -64,9 +65,11 @@ impl Share {
         let Some(open) = self.opens().remove(&handle) else { return };
         let node = &open.node;
         if !node.unsaved.is_empty() {
-            // Written through memory that was mapped, after the last close.
-            node.unsaved.release(true);
-            self.pump(node);
+            // Written through memory that was mapped, or by a process that was killed in its close. Nobody waits for
+            // the answer any more, so the log is all that is left to tell.
+            if let Err(error) = self.save(&open.who, node).await {
+                tracing::error!(%error, file = node.file_number(), "what was written after the last close is lost");
+            }
         }
         if node.open.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(hidden) = node.hide(None)
@@ -84,9 +87,26 @@ impl Share {
         size: u32,
     ) -> Outcome<Vec<Bytes>> {
         let end = offset.checked_add(size.into()).ok_or(Errno::EINVAL)?;
-        if open.node.unsaved.covers(&(offset..end)) {
-            self.settle(caller, &open.node).await?;
+        let (node, range) = (&open.node, offset..end);
+        loop {
+            if node.unsaved.covers(&range) {
+                self.settle(caller, node).await?;
+            }
+            let data = self.read_range(caller, open, range.clone()).await?;
+            // Looked at afterwards: it may be this very call that has found the server restarted.
+            if !node.unsaved.doubts(&range, self.nfs.rpc.connections()) {
+                return Ok(data);
+            }
+            self.assure(caller, node, &range).await?;
         }
+    }
+
+    async fn read_range(
+        &self,
+        caller: &Caller,
+        open: &Open,
+        Range { start: offset, end }: Range<u64>,
+    ) -> Outcome<Vec<Bytes>> {
         let caller = Caller { interrupt: caller.interrupt.clone(), ..open.who };
         let step = self.options.read_size;
         let starts = (offset..end).step_by(usize::try_from(step).unwrap_or(usize::MAX));
@@ -106,7 +126,7 @@ impl Share {
         &self,
         caller: &Caller,
         node: &Node,
-        range: std::ops::Range<u64>,
+        range: Range<u64>,
     ) -> Outcome<(Vec<Bytes>, bool)> {
         let mut parts = Vec::new();
         let mut at = range.start;
@@ -189,12 +209,15 @@ impl Share {
 
     async fn send(self: Arc<Self>, node: &Arc<Node>, piece: Piece) {
         let asked = Instant::now();
+        let connections = self.nfs.rpc.connections();
         let written =
             self.nfs.write(&piece.who, &node.handle, piece.at, piece.data.clone(), piece.stable).await;
         let outcome = match written {
             Ok(written) => {
                 node.learn_change(written.file_wcc, asked);
-                Ok((usize::try_from(written.count).unwrap_or(usize::MAX), written.committed, written.verf))
+                let count = usize::try_from(written.count).unwrap_or(usize::MAX);
+                let stamp = Stamp { verifier: written.verf, connections };
+                Ok(Written { count, committed: written.committed, stamp })
             }
             Err(failure) => {
                 node.distrust();
@@ -235,6 +258,21 @@ impl Share {
             }
             node.unsaved.release(false);
             self.pump(node);
+            caller.wait(moved).await?;
+        }
+    }
+
+    /// Returns when nothing of `range` can be lost by a restart of the server that has happened already: what it has
+    /// taken before is on its disk, or written again.
+    async fn assure(self: &Arc<Self>, caller: &Caller, node: &Arc<Node>, range: &Range<u64>) -> Outcome<()> {
+        loop {
+            let moved = node.unsaved.moved();
+            if !node.unsaved.doubts(range, self.nfs.rpc.connections()) && !node.unsaved.covers(range) {
+                return Ok(());
+            }
+            node.unsaved.release(false);
+            self.pump(node);
+            self.commit(node);
             caller.wait(moved).await?;
         }
     }

@@ -55,10 +55,29 @@ struct Gathering {
     room: OwnedSemaphorePermit,
 }
 
+/// What a server says of a WRITE.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    /// How many bytes it took.
+    pub(super) count: usize,
+    /// Whether they are on its disk.
+    pub(super) committed: stable_how,
+    pub(super) stamp: Stamp,
+}
+
+/// By what a restart of the server is noticed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    /// Another one after each start.
+    pub(super) verifier: writeverf3,
+    /// How many connections there had been when the WRITE began: a restart takes the next one.
+    pub(super) connections: u64,
+}
+
 #[derive(Debug)]
 struct Kept {
     piece: Piece,
-    verifier: writeverf3,
+    stamp: Stamp,
     /// Tells a piece from a later one at the same place.
     serial: u64,
 }
@@ -126,9 +145,20 @@ impl Unsaved {
         state.unseen().any(|unseen| overlap(&unseen, range))
     }
 
-    /// Where what the server hasn't seen ends; 0 if there is nothing.
+    /// Whether the server may have lost some of `range`: there have been `connections` by now, and the one that it was
+    /// written over is not the last.
+    pub(super) fn doubts(&self, range: &Range<u64>, connections: u64) -> bool {
+        let state = self.state();
+        let below = state.kept.range(..range.end).rev();
+        let mut inside = below.take_while(|(_, kept)| kept.piece.range().end > range.start);
+        inside.any(|(_, kept)| kept.stamp.connections != connections)
+    }
+
+    /// Where what the server hasn't seen or may still lose ends; 0 if there is nothing.
     pub(super) fn end(&self) -> u64 {
-        self.state().unseen().map(|range| range.end).max().unwrap_or(0)
+        let state = self.state();
+        let kept = state.kept.values().next_back().map_or(0, |kept| kept.piece.range().end);
+        state.unseen().map(|range| range.end).max().unwrap_or(0).max(kept)
     }
 
     /// The failure that lost data, until it is told by [`Self::take_failure`].
@@ -193,24 +223,23 @@ impl Unsaved {
         state.queue.pop_front()
     }
 
-    /// Notes what became of `piece`: how many bytes the server took, whether they are on its disk, and its verifier.
-    /// Answers how many bytes wait for a COMMIT.
-    pub(super) fn sent(&self, piece: &Piece, outcome: Result<(usize, stable_how, writeverf3), Errno>) -> u64 {
+    /// Notes what became of `piece`. Answers how many bytes wait for a COMMIT.
+    pub(super) fn sent(&self, piece: &Piece, outcome: Result<Written, Errno>) -> u64 {
         let mut state = self.state();
         let range = piece.range();
         if let Some(index) = state.flying.iter().position(|flying| *flying == range) {
             state.flying.swap_remove(index);
         }
         match outcome {
-            Ok((0, ..)) => state.failed = Some(Errno::EIO),
+            Ok(Written { count: 0, .. }) => state.failed = Some(Errno::EIO),
             Err(error) => state.failed = Some(error),
-            Ok((count, committed, verifier)) => {
+            Ok(Written { count, committed, stamp }) => {
                 let middle = (range.start + count as u64).min(range.end);
                 if middle < range.end {
                     state.queue.push_front(piece.part(middle..range.end));
                 }
                 if committed == stable_how::UNSTABLE {
-                    state.keep(piece.part(range.start..middle), verifier);
+                    state.keep(piece.part(range.start..middle), stamp);
                 }
             }
         }
@@ -250,7 +279,7 @@ impl Unsaved {
             Ok(verifier) => {
                 for (at, serial) in what.serials {
                     if let Some(kept) = state.kept.get(&at).filter(|kept| kept.serial == serial) {
-                        let lost = kept.verifier != verifier;
+                        let lost = kept.stamp.verifier != verifier;
                         state.unkeep(at, lost);
                     }
                 }
@@ -270,14 +299,17 @@ impl Unsaved {
         let mut state = self.state();
         let kept = std::mem::take(&mut state.kept);
         state.kept_bytes = 0;
-        for (_, Kept { piece, verifier, serial }) in kept {
+        for (_, Kept { piece, stamp, serial }) in kept {
             let range = piece.range();
             if range.start < size {
                 let piece = piece.part(range.start..range.end.min(size));
                 state.kept_bytes += piece.data.len() as u64;
-                state.kept.insert(piece.at, Kept { piece, verifier, serial });
+                state.kept.insert(piece.at, Kept { piece, stamp, serial });
             }
         }
+        drop(state);
+        // Whoever was about to have it committed finds nothing left to do.
+        self.moved.notify_waiters();
     }
 }
 
@@ -313,34 +345,38 @@ impl State {
         }
     }
 
-    fn keep(&mut self, piece: Piece, verifier: writeverf3) {
+    fn keep(&mut self, piece: Piece, stamp: Stamp) {
         let range = piece.range();
         // What was there before has been overwritten.
         let below = self.kept.range(..range.end).rev();
         let overwritten: Vec<u64> =
             below.take_while(|(_, kept)| kept.piece.range().end > range.start).map(|(at, _)| *at).collect();
         for at in overwritten {
-            let Some(Kept { piece, verifier, .. }) = self.kept.remove(&at) else { continue };
+            let Some(Kept { piece, stamp, .. }) = self.kept.remove(&at) else { continue };
             let old = piece.range();
             self.kept_bytes -= old.end - old.start;
             for rest in [old.start..range.start.max(old.start), range.end.min(old.end)..old.end] {
                 if rest.start < rest.end {
-                    self.insert(piece.part(rest), verifier);
+                    self.insert(piece.part(rest), stamp);
                 }
             }
         }
-        let lost: Vec<u64> =
-            self.kept.iter().filter(|(_, kept)| kept.verifier != verifier).map(|(at, _)| *at).collect();
+        let lost: Vec<u64> = self
+            .kept
+            .iter()
+            .filter(|(_, kept)| kept.stamp.verifier != stamp.verifier)
+            .map(|(at, _)| *at)
+            .collect();
         for at in lost {
             self.unkeep(at, true);
         }
-        self.insert(piece, verifier);
+        self.insert(piece, stamp);
     }
 
-    fn insert(&mut self, piece: Piece, verifier: writeverf3) {
+    fn insert(&mut self, piece: Piece, stamp: Stamp) {
         self.serial += 1;
         self.kept_bytes += piece.data.len() as u64;
-        self.kept.insert(piece.at, Kept { piece, verifier, serial: self.serial });
+        self.kept.insert(piece.at, Kept { piece, stamp, serial: self.serial });
     }
 
     /// The piece at `at` is on the server's disk, or is `lost` and must go there again.

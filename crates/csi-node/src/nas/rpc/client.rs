@@ -1,7 +1,7 @@
 //! Calls that outlive connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,6 +88,8 @@ pub(crate) struct RpcClient {
     patience: Patience,
     connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
     next: AtomicU32,
+    /// How many connections there have been.
+    connections: AtomicU64,
     ended: watch::Sender<bool>,
     silent: AtomicBool,
 }
@@ -102,9 +104,15 @@ impl RpcClient {
             patience,
             connection: tokio::sync::Mutex::default(),
             next: AtomicU32::new(first),
+            connections: AtomicU64::new(0),
             ended: watch::Sender::new(false),
             silent: AtomicBool::new(false),
         }
+    }
+
+    /// How many connections there have been: a server that restarts costs one.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// Fails every call, now and later.
@@ -183,7 +191,10 @@ impl RpcClient {
                 }
                 *slot = None;
                 match Connection::open(&self.address.host, self.address.port, CONNECT_LIMIT).await {
-                    Ok(connection) => return Arc::clone(slot.insert(Arc::new(connection))),
+                    Ok(connection) => {
+                        self.connections.fetch_add(1, Ordering::SeqCst);
+                        return Arc::clone(slot.insert(Arc::new(connection)));
+                    }
                     Err(error) => self.lament(&error.to_string()),
                 }
             }
