@@ -74,12 +74,12 @@ async fn to_sandbox(
     if let Err(error) = manager.ready().await {
         return envelope::refuse(&request, error);
     }
-    match admission::admit(manager, id, port, request.headers()) {
+    match admission::admit(manager, id, port, request.headers()).await {
         Ok(address) => {
             let target = Target { id, address: &address, port, path_and_query };
             manager.shared.forwarder.forward(target, request).await
         }
-        Err(admission::Refusal::NotFound) => answers::sandbox_not_found(id),
+        Err(admission::Refusal::NotFound | admission::Refusal::NotReady) => answers::sandbox_not_found(id),
         Err(admission::Refusal::WrongToken) => {
             let message =
                 format!("the access token of sandbox {id:?} is missing or wrong on port {ENVD_PORT}");

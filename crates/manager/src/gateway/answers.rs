@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
-/// 502 for an id that is unknown, killed, paused or not ready.
+/// 502 for an id that is unknown, killed, paused, or not ready for too long.
 pub(crate) fn sandbox_not_found(id: &str) -> Response {
     bad_gateway(json!({"sandboxId": id, "message": "The sandbox was not found", "code": 502}))
 }

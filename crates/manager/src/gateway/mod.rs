@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ──► recognise ──► Routes::address(id) ──► forward ──► http://<pod IP>:<port>
-//!                 │               └ unknown, paused, not ready ──► 502 "was not found"
+//!                 │               └ unknown, paused, not ready for 15 s ──► 502 "was not found"
 //!                 └ control plane                     └ nobody listens ──► 502 "port is not open"
 //! ```
 

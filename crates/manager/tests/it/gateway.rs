@@ -1,5 +1,7 @@
 //! The way to a sandbox's ports.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use futures::SinkExt as _;
 use http::header;
@@ -10,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::envd::Envd;
-use crate::lab::{LIMIT, Lab, POOL, answer};
+use crate::lab::{LIMIT, Lab, POOL, answer, eventually};
 
 /// A lab with one claimed sandbox, its runtime, and what the create answered.
 async fn one(change: impl FnOnce(&mut manager::ManagerOptions)) -> (Lab, Envd, Value) {
@@ -67,6 +69,35 @@ async fn a_closed_port_is_a_502_in_other_words() {
         "message": "The sandbox is running but port is not open",
     });
     assert_eq!(answer(request.send().await.expect("an answer")).await, (502, expected));
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_about_to_be_ready_is_waited_for() {
+    let (lab, envd) = (Lab::new().await, Envd::start().await);
+    lab.pool(POOL, &[&envd]).await;
+    let created = lab.create(json!({"timeout": 3600})).await;
+    let name = format!("{POOL}-0");
+    lab.make_unready(&name).await;
+    eventually("the manager has seen it", || async { lab.get("/v2/sandboxes").await.1 == json!([]) }).await;
+    let request = lab.http.get(lab.url("/echo")).header("e2b-sandbox-id", id(&created));
+    let asking = tokio::spawn(request.header("e2b-sandbox-port", envd.port).send());
+    // The request can't be seen while it waits; if it comes later than this, it has nothing to wait for.
+    tokio::task::yield_now().await;
+    lab.make_ready(&name, &envd).await;
+    let response = timeout(LIMIT, asking).await.expect("in time").expect("no panic").expect("an answer");
+    assert_eq!(response.status(), 200);
+    // One that stays so is refused in the words for a sandbox that is gone.
+    lab.make_unready(&name).await;
+    eventually("the manager has seen it", || async { lab.get("/v2/sandboxes").await.1 == json!([]) }).await;
+    let request = lab.http.get(lab.url("/echo")).header("e2b-sandbox-id", id(&created));
+    let asking = tokio::spawn(request.send());
+    eventually("it is given up by the clock", || async {
+        lab.clock.advance(Duration::from_secs(15));
+        asking.is_finished()
+    })
+    .await;
+    let (status, body) = answer(asking.await.expect("no panic").expect("an answer")).await;
+    assert_eq!((status, body["message"].as_str()), (502, Some("The sandbox was not found")));
 }
 
 #[tokio::test]

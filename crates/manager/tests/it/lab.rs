@@ -155,6 +155,16 @@ impl Lab {
         sandboxes.patch_status(name, &PatchParams::default(), &patch).await.expect("status")
     }
 
+    /// What the controller does once one of the pod's containers isn't ready any more.
+    pub(crate) async fn make_unready(&self, name: &str) {
+        let conditions = json!([{
+            "type": "Ready", "status": "False", "reason": "PodReady", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]);
+        let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+        self.sandboxes().patch_status(name, &PatchParams::default(), &patch).await.expect("patched");
+    }
+
     /// How many sandboxes of a pool the manager could hand out now.
     pub(crate) async fn available(&self, pool: &str) -> u64 {
         let (_, debug) = self.get("/debug").await;

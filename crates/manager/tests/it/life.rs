@@ -140,15 +140,7 @@ async fn past_its_shutdown_time_a_sandbox_is_gone_for_users() {
 #[tokio::test]
 async fn a_sandbox_that_is_not_ready_is_shown_by_id_and_not_listed() {
     let (lab, _envd, id) = one(json!({})).await;
-    let conditions = json!([{
-        "type": "Ready", "status": "False", "reason": "PodReady", "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }]);
-    let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
-    lab.sandboxes()
-        .patch_status(&format!("{POOL}-0"), &PatchParams::default(), &patch)
-        .await
-        .expect("patched");
+    lab.make_unready(&format!("{POOL}-0")).await;
     eventually("the list hides it", || async { lab.get("/v2/sandboxes").await.1 == json!([]) }).await;
     let (status, shown) = lab.get(&format!("/sandboxes/{id}")).await;
     assert_eq!((status, shown["state"].as_str()), (200, Some("running")));
