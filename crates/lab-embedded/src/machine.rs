@@ -6,6 +6,7 @@ use std::path::Path;
 
 use lab::{LabError, Requirement};
 use nix::unistd::geteuid;
+use node_sim::{PacketFilter, try_packet_filter};
 
 use crate::backend::NAME;
 
@@ -20,6 +21,7 @@ pub(crate) fn requirements() -> Vec<Requirement> {
             "a sandbox writes to a throw-away layer",
             "load the kernel module: modprobe overlay",
         ),
+        packet_filter(),
         kernel_nfs(),
         program("python3", "scenarios with a `python` step", "apt-get install python3 python3-venv"),
         program("node", "scenarios with a `node` step", "apt-get install nodejs npm"),
@@ -125,6 +127,32 @@ fn fuse_device() -> Requirement {
         },
         remedy: "run as root, or as root: chmod 0666 /dev/fuse".to_owned(),
     }
+}
+
+/// Without it everything runs but network policies: enforcing the first says what is missing.
+fn packet_filter() -> Requirement {
+    let tried = try_packet_filter();
+    Requirement {
+        name: "nftables in the kernel",
+        purpose: "NetworkPolicy and TrafficPolicy are enforced in each pod's network namespace",
+        met: tried.is_ok(),
+        optional: true,
+        found: match &tried {
+            Ok(PacketFilter::TakesRules) => "takes rules of every kind that policies need".to_owned(),
+            Ok(PacketFilter::Answers) => {
+                "can be talked to; whether it takes every rule can be tried as root only".to_owned()
+            }
+            Err(error) => format!("can't be used: {}", with_cause(error)),
+        },
+        remedy: "load the kernel modules: modprobe -a nf_tables nft_ct nft_reject_inet nf_conntrack; a kernel for \
+                 clouds may keep them in a package of its own, such as linux-modules-extra-$(uname -r). The program \
+                 nft is not needed"
+            .to_owned(),
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn program(name: &'static str, purpose: &'static str, remedy: &str) -> Requirement {

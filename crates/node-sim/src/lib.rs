@@ -35,7 +35,9 @@ pub use catalogue::{Addition, BaseError, Catalogue, EXECUTABLE_IN_IMAGE};
 pub use leftovers::Leftover;
 pub use logs::{LogLine, LogReader};
 pub use mounts::Mount;
-pub use network::{InvalidSubnet, NetworkError, NetworkOptions, PodLink, Subnet};
+pub use network::{
+    InvalidSubnet, NetworkError, NetworkOptions, PacketFilter, PodLink, Subnet, try_packet_filter,
+};
 pub use node::{CommandResult, Node, NodeError, NodeOptions};
 pub use runtime::Program;
 

@@ -19,6 +19,7 @@ mod chains;
 mod link;
 mod namespaces;
 mod nftables;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,6 +32,7 @@ use rtnetlink::Handle;
 pub use addresses::{InvalidSubnet, Subnet};
 pub(crate) use link::loopback_up;
 pub(crate) use namespaces::PodNamespaces;
+pub use probe::{PacketFilter, try_packet_filter};
 
 use addresses::Addresses;
 
