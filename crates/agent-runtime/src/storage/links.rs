@@ -8,11 +8,16 @@
 //! | any other link | refused: it belongs to the image |
 //! | an empty directory | replaced, unless something is mounted there |
 //! | anything else | refused |
+//!
+//! Links on the way there are followed, but not into reserved trees, nor below mount-root: such a link would be written
+//! into another volume.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
+
+use contract::intents::RESERVED_TREES;
 
 use super::mount_root::MountTable;
 use super::problem::Problem;
@@ -46,6 +51,7 @@ impl Link {
         if path.file_name().is_none() {
             return Err(refuse("link path cannot be empty"));
         }
+        self.check_way(&table.root)?;
         match fs::symlink_metadata(path) {
             Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(Step::Create),
             Err(problem) => Err(refuse(format!("cannot look at {}: {problem}", path.display()))),
@@ -53,6 +59,29 @@ impl Link {
             Ok(metadata) if metadata.is_dir() => self.plan_for_directory(&table.mount_points),
             Ok(_) => Err(refuse(format!("{} exists as a non-directory", path.display()))),
         }
+    }
+
+    /// Refuses a path whose parents lead to where no link of ours may be.
+    fn check_way(&self, root: &Path) -> Result<(), Problem> {
+        for above in self.path.ancestors().skip(1) {
+            let real = match fs::canonicalize(above) {
+                Ok(real) => real,
+                Err(problem)
+                    if matches!(problem.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+                {
+                    continue;
+                }
+                Err(problem) => {
+                    return Err(refuse(format!("cannot look at {}: {problem}", above.display())));
+                }
+            };
+            if real.starts_with(root) || RESERVED_TREES.iter().any(|tree| real.starts_with(tree)) {
+                let (path, real) = (self.path.display(), real.display());
+                return Err(refuse(format!("{path} leads to {real}, which is reserved")));
+            }
+            return Ok(());
+        }
+        Ok(())
     }
 
     fn plan_for_link(&self, root: &Path) -> Result<Step, Problem> {
@@ -121,11 +150,12 @@ impl Link {
         }
     }
 
-    /// Removes the link, if it is one. Anything else stays.
+    /// Removes the link, if it is ours. Anything else stays: a rolled back mount may have been refused because of it.
     pub(super) fn remove(&self) -> io::Result<()> {
         match fs::symlink_metadata(&self.path) {
-            Ok(metadata) if metadata.is_symlink() => fs::remove_file(&self.path),
-            Ok(_) => Err(io::Error::other("it is no symbolic link")),
+            Ok(metadata) if !metadata.is_symlink() => Err(io::Error::other("it is no symbolic link")),
+            Ok(_) if fs::read_link(&self.path)? == self.target => fs::remove_file(&self.path),
+            Ok(_) => Err(io::Error::other("it leads elsewhere")),
             Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(problem) => Err(problem),
         }
@@ -274,5 +304,22 @@ mod tests {
         fs::create_dir(&link.path).expect("made");
         link.remove().expect_err("a directory");
         assert!(link.path.is_dir());
+        let of_the_image = place.link("lib");
+        symlink("/usr/lib", &of_the_image.path).expect("made");
+        of_the_image.remove().expect_err("somebody else's");
+        assert_eq!(fs::read_link(&of_the_image.path).expect("still there"), Path::new("/usr/lib"));
+    }
+
+    #[rstest]
+    #[case("ROOT/oss")]
+    #[case("ROOT/oss/abc")]
+    #[case("/proc")]
+    #[case("/dev/shm")]
+    fn a_way_into_another_volume_or_the_machinery_is_refused(place: Place, #[case] leads_to: &str) {
+        let leads_to = leads_to.replace("ROOT", &place.table.root.to_string_lossy());
+        symlink(&leads_to, place.directory.path().join("alias")).expect("made");
+        place.assert_refused(&place.link("alias/data"), "which is reserved");
+        place.assert_refused(&place.link("alias/not/there/yet"), "which is reserved");
+        assert_eq!(fs::read_dir(&place.target).expect("readable").count(), 0, "nothing was written there");
     }
 }
