@@ -121,6 +121,8 @@ fn an_endpoint_that_is_not_there_is_given_up_in_time() {
         let cases = [
             ("refused", refused_url.as_str(), Code::DeadlineExceeded, "refuses connections"),
             ("unresolved", "http://no-such-host.invalid:80", Code::DeadlineExceeded, "can't be resolved"),
+            // TCP to a broadcast address fails like a connection that a policy forbids: at once, and for good.
+            ("unroutable", "http://255.255.255.255:80", Code::DeadlineExceeded, "may be forbidden"),
             ("silent", silent_url.as_str(), Code::DeadlineExceeded, "deadline exceeded"),
         ];
         let publications = cases.map(|(name, url, code, phrase)| {
@@ -132,7 +134,9 @@ fn an_endpoint_that_is_not_there_is_given_up_in_time() {
                 let took = begun.elapsed();
                 assert_eq!(status.code(), code, "{name}: {status}");
                 assert!(status.message().contains(phrase), "{name}: {status}");
-                assert!(took < Duration::from_secs(9), "{name} took {took:?}");
+                // Nobody's start heals a network that carries nothing.
+                let limit = if name == "unroutable" { 4 } else { 9 };
+                assert!(took < Duration::from_secs(limit), "{name} took {took:?}");
                 assert_eq!(mount_line(&target), None);
             }
         });

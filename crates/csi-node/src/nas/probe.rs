@@ -1,5 +1,6 @@
 //! Asks whether anybody listens, before anything is mounted: a mount from a host that isn't there hangs.
 
+use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -11,6 +12,9 @@ use crate::driver::Refusal;
 
 /// How long a server that refuses, or a name that doesn't resolve, is tried again: it may be starting.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a network that carries nothing to the server is tried again: routes and policies of a new pod may be on
+/// their way, but no server's start heals it.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -42,11 +46,20 @@ pub(super) async fn check(host: &str, port: u16, limit: Duration) -> Result<(), 
         let left = limit.saturating_sub(begun.elapsed());
         match timeout(left, TcpStream::connect((host.trim_matches(['[', ']']), port))).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) if begun.elapsed() + PAUSE >= PATIENCE.min(limit) => {
+            Ok(Err(error)) if begun.elapsed() + PAUSE >= patience(&error).min(limit) => {
                 return Err(unreachable(error.to_string()));
             }
             Ok(Err(_)) => sleep(PAUSE).await,
             Err(_) => return Err(unreachable(format!("no answer within {limit:?}"))),
         }
+    }
+}
+
+fn patience(error: &io::Error) -> Duration {
+    match error.kind() {
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::PermissionDenied => NETWORK_PATIENCE,
+        _ => PATIENCE,
     }
 }

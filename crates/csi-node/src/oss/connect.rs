@@ -1,7 +1,8 @@
 //! Asks the bucket whether it can be mounted.
 //!
 //! What the store answers is final. Nobody listening, or a name that doesn't resolve, is tried again for a few
-//! seconds: an endpoint may be starting. Silence is waited out for the whole limit.
+//! seconds: an endpoint may be starting. A network that carries nothing there gets a second: no server's start heals
+//! that, but routes and policies of a new pod may be on their way. Silence is waited out for the whole limit.
 
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct ConnectLimits {
     pub total: Duration,
     /// Tries that are refused, or whose host doesn't resolve.
     pub unreachable: Duration,
+    /// Tries that the network refuses: no route, or a policy that forbids it.
+    pub unroutable: Duration,
     /// One try.
     pub attempt: Duration,
 }
@@ -31,6 +34,7 @@ impl Default for ConnectLimits {
         Self {
             total: Duration::from_secs(30),
             unreachable: Duration::from_secs(5),
+            unroutable: Duration::from_secs(1),
             attempt: Duration::from_secs(10),
         }
     }
@@ -134,23 +138,23 @@ pub(super) async fn check(bucket: &Bucket, prefix: &str, limits: ConnectLimits) 
             },
         };
         let name = bucket.endpoint().bucket().to_owned();
-        let silent = match &source {
-            S3Error::TimedOut { .. } => true,
-            S3Error::Answer { .. } if source.is_transient() => true,
+        let patience = match &source {
+            S3Error::TimedOut { .. } => None,
+            S3Error::Answer { .. } if source.is_transient() => None,
             S3Error::Answer { .. } | S3Error::Malformed { .. } => return Err(refused(name, source)),
-            S3Error::Unresolved { .. }
-            | S3Error::Refused { .. }
-            | S3Error::Unroutable { .. }
-            | S3Error::Broken { .. } => false,
+            S3Error::Unroutable { .. } => Some(limits.unroutable),
+            S3Error::Unresolved { .. } | S3Error::Refused { .. } | S3Error::Broken { .. } => {
+                Some(limits.unreachable)
+            }
         };
-        if silent {
+        if patience.is_none() {
             heard = Instant::now();
         }
         tracing::debug!(error = %source, "the bucket gave no answer yet");
         if begun.elapsed() + PAUSE >= limits.total {
             return Err(ConnectError::Silent { bucket: name, waited: begun.elapsed(), source });
         }
-        if !silent && heard.elapsed() + PAUSE >= limits.unreachable {
+        if patience.is_some_and(|patience| heard.elapsed() + PAUSE >= patience) {
             return Err(ConnectError::Unreachable { bucket: name, waited: begun.elapsed(), source });
         }
         tokio::time::sleep(PAUSE).await;
