@@ -344,3 +344,31 @@ fn looking_at_every_name_of_a_listing_asks_ahead() {
         assert!(begun.elapsed() < std::time::Duration::from_millis(2500), "took {:?}", begun.elapsed());
     });
 }
+
+#[test]
+fn a_small_file_takes_two_requests_to_write_and_one_to_read() {
+    in_namespaces("a_small_file_takes_two_requests_to_write_and_one_to_read", || async {
+        let store = Store::start().await;
+        let agent = Agent::start().await;
+        let folder = agent.mount(&store, "t", &[]).await.join("new");
+        // What was asked about this one file; the directory may be asked about again in between.
+        let asked = |name: &str| -> Vec<String> {
+            let about = store.journal.entries().into_iter().filter(|entry| entry.subject.ends_with(name));
+            about.map(|entry| entry.kind.clone()).collect()
+        };
+        // Where one name was missing the next may be as well: a listing then tells that at once, and not HeadObject.
+        let first = folder.clone();
+        blocking(move || {
+            fs::create_dir(&first).expect("made");
+            fs::write(first.join("first"), "one").expect("written");
+        })
+        .await;
+        let second = folder.join("second");
+        blocking(move || {
+            fs::write(&second, "two").expect("written");
+            assert_eq!(fs::read(&second).expect("read"), b"two");
+        })
+        .await;
+        assert_eq!(asked("/new/second"), ["PutObject", "GetObject"]);
+    });
+}

@@ -35,6 +35,7 @@ mod reading;
 mod renames;
 mod saving;
 mod scratch;
+mod spare;
 mod stream;
 mod volume;
 mod writing;

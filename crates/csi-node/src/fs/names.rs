@@ -66,11 +66,16 @@ impl Volume {
         let _tree = self.tree.read().await;
         let path = self.child_path(parent, name)?;
         let known = self.known(parent, name);
+        let doubtful = known.is_none() && self.nodes().get(parent).is_some_and(|node| node.last_name_missing);
         let found = match self.asked_ahead(parent, name, &path).await {
             Some(stat) => Some(stat),
+            None if doubtful => self.ask_doubting(&path).await?,
             None => self.ask(&path, known.map_or(Kind::File, |(_, _, kind)| kind)).await?,
         };
         let mut nodes = self.nodes();
+        if let Some(directory) = nodes.get_mut(parent) {
+            directory.last_name_missing = found.is_none();
+        }
         let now_known = nodes.child(parent, name).and_then(|ino| Some((ino, nodes.get(ino)?.changes)));
         let ino = match (now_known, found) {
             // It was changed here while the store was asked, so that the answer may be old.

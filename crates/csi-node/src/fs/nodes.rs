@@ -33,6 +33,8 @@ pub(super) struct Node {
     pub(super) changes: u64,
     /// Version of the object that the kernel's page cache holds, "" if none is known.
     pub(super) cached_pages: String,
+    /// Whether the name that was last looked up in this directory wasn't there: the next one may not be either.
+    pub(super) last_name_missing: bool,
     lookups: u64,
     children: HashMap<String, u64>,
 }
@@ -56,6 +58,7 @@ impl Nodes {
             removed: false,
             changes: 0,
             cached_pages: String::new(),
+            last_name_missing: false,
             lookups: 1,
             children: HashMap::new(),
         };
@@ -121,6 +124,7 @@ impl Nodes {
             removed: false,
             changes: 0,
             cached_pages: String::new(),
+            last_name_missing: false,
             lookups: 0,
             children: HashMap::new(),
         };

@@ -14,9 +14,9 @@ use super::reader::Reader;
 use super::volume::Volume;
 
 /// An `open` believes attributes of this age: they come from the lookup that is part of the same `open`.
-const OPEN_TRUSTS: Duration = Duration::from_millis(50);
+pub(super) const OPEN_TRUSTS: Duration = Duration::from_millis(50);
 /// An object up to this size is fetched as soon as it is opened for reading.
-const EAGER: u64 = 1 << 20;
+pub(super) const EAGER: u64 = 1 << 20;
 
 /// One open of a file.
 #[derive(Debug)]
@@ -63,10 +63,15 @@ impl Volume {
             // The name went away after it was looked up: the kernel looks it up again.
             return Err(Errno::ESTALE);
         }
+        let mut reader = None;
         if !mode.truncate {
             // Where it is gone the kernel is to look again, and then to make it if it was asked to.
-            self.refresh(ino, OPEN_TRUSTS)
-                .await
+            let refreshed = if mode.read {
+                self.refresh_reading(ino, OPEN_TRUSTS).await
+            } else {
+                self.refresh(ino, OPEN_TRUSTS).await.map(|()| None)
+            };
+            reader = refreshed
                 .map_err(|error| if error.code() == Errno::ENOENT.code() { Errno::ESTALE } else { error })?;
         }
         let file = self.attach(ino).await?;
@@ -88,7 +93,9 @@ impl Volume {
                 keep
             })
         };
-        if mode.read
+        if let Some(reader) = reader.filter(|reader| reader.source().etag == stat.etag) {
+            handle.set_reader(Some(Arc::new(reader)));
+        } else if mode.read
             && !keep
             && !mode.truncate
             && stat.size > 0

@@ -3,16 +3,20 @@
 //! While the reads of a handle follow each other, ranges after the current one are fetched at the same time, few
 //! and short at first, then up to [`DEPTH`] of [`LONGEST`] bytes. A read is answered as soon as its own bytes are
 //! there, and not when its range is complete. A read elsewhere fetches just its own bytes.
+//!
+//! A range's buffer is used again for a later one: memory that is new to the process costs more than what is copied
+//! into it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::s3::{Bucket, S3Error};
+use super::spare::Spare;
+use crate::s3::{Bucket, ObjectBody, S3Error};
 
 /// First range of a sequence, in bytes.
 const SHORTEST: u64 = 1 << 20;
@@ -42,6 +46,7 @@ pub(super) struct Reader {
     /// Reads that need no waiting come from threads of the kernel's side, which are not the runtime's.
     runtime: Handle,
     window: Mutex<Window>,
+    spare: Arc<Spare>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +65,7 @@ struct Ahead {
     data: Mutex<Vec<u8>>,
     progress: watch::Sender<Progress>,
     task: Mutex<Option<JoinHandle<()>>>,
+    spare: Arc<Spare>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -74,6 +80,7 @@ impl Drop for Ahead {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
+        self.spare.give(std::mem::take(&mut *lock(&self.data)));
     }
 }
 
@@ -85,7 +92,17 @@ impl Reader {
     /// A reader of `source`, which fetches on the present runtime.
     pub(super) fn new(bucket: Bucket, source: Source) -> Self {
         let window = Mutex::new(Window { next_length: SHORTEST, ..Window::default() });
-        Self { bucket, source, runtime: Handle::current(), window }
+        Self { bucket, source, runtime: Handle::current(), window, spare: Arc::default() }
+    }
+
+    /// A reader of `source` whose first `asked` bytes are `body`, which is on its way.
+    pub(super) fn of_body(bucket: Bucket, source: Source, asked: u64, body: ObjectBody) -> Self {
+        let reader = Self::new(bucket, source);
+        let ahead = reader.buffer(0..asked.min(reader.source.size));
+        let weak = Arc::downgrade(&ahead);
+        ahead.run(&reader.runtime, async move { receive(&weak, body).await });
+        lock(&reader.window).ranges.push_back(ahead);
+        reader
     }
 
     /// What is read.
@@ -199,40 +216,25 @@ impl Reader {
     }
 
     fn begin(&self, range: Range<u64>) -> Arc<Ahead> {
+        let ahead = self.buffer(range.clone());
+        let (bucket, source, weak) = (self.bucket.clone(), self.source.clone(), Arc::downgrade(&ahead));
+        ahead.run(&self.runtime, async move {
+            let (_, body) = bucket.get(&source.key, range, Some(&source.etag)).await?;
+            receive(&weak, body).await
+        });
+        ahead
+    }
+
+    /// A range of which nothing is there yet.
+    fn buffer(&self, range: Range<u64>) -> Arc<Ahead> {
         let capacity = usize::try_from(range.end - range.start).unwrap_or(0);
-        let ahead = Arc::new(Ahead {
-            range: range.clone(),
-            data: Mutex::new(Vec::with_capacity(capacity)),
+        Arc::new(Ahead {
+            range,
+            data: Mutex::new(self.spare.take(capacity)),
             progress: watch::Sender::default(),
             task: Mutex::default(),
-        });
-        let (bucket, source, weak) = (self.bucket.clone(), self.source.clone(), Arc::downgrade(&ahead));
-        let task = self.runtime.spawn(async move {
-            let fetched = async {
-                let (_, mut body) = bucket.get(&source.key, range.clone(), Some(&source.etag)).await?;
-                let mut length = 0;
-                while let Some(data) = body.next().await? {
-                    let Some(ahead) = weak.upgrade() else { return Ok(()) };
-                    lock(&ahead.data).extend_from_slice(&data);
-                    length += data.len() as u64;
-                    ahead.progress.send_modify(|progress| progress.length = length);
-                }
-                if length == range.end - range.start {
-                    return Ok(());
-                }
-                Err(S3Error::Malformed {
-                    operation: "GetObject",
-                    reason: format!("{length} bytes of {range:?}"),
-                })
-            };
-            if let Err(error) = fetched.await
-                && let Some(ahead) = weak.upgrade()
-            {
-                ahead.progress.send_modify(|progress| progress.failure = Some(Arc::new(error)));
-            }
-        });
-        *lock(&ahead.task) = Some(task);
-        ahead
+            spare: Arc::clone(&self.spare),
+        })
     }
 
     async fn fetch(&self, range: Range<u64>, bytes: &mut Vec<u8>) -> Result<(), S3Error> {
@@ -252,7 +254,42 @@ impl Reader {
     }
 }
 
+/// Takes in the body of a range, for as long as somebody has that.
+async fn receive(range: &Weak<Ahead>, mut body: ObjectBody) -> Result<(), S3Error> {
+    let mut length = 0;
+    while let Some(data) = body.next().await? {
+        let Some(ahead) = range.upgrade() else { return Ok(()) };
+        lock(&ahead.data).extend_from_slice(&data);
+        length += data.len() as u64;
+        ahead.progress.send_modify(|progress| progress.length = length);
+    }
+    match range.upgrade() {
+        Some(ahead) if length != ahead.range.end - ahead.range.start => Err(S3Error::Malformed {
+            operation: "GetObject",
+            reason: format!("{length} bytes of {:?}", ahead.range),
+        }),
+        _ => Ok(()),
+    }
+}
+
 impl Ahead {
+    /// Has `fetching` fill it.
+    fn run(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        fetching: impl Future<Output = Result<(), S3Error>> + Send + 'static,
+    ) {
+        let weak = Arc::downgrade(self);
+        let task = runtime.spawn(async move {
+            if let Err(error) = fetching.await
+                && let Some(ahead) = weak.upgrade()
+            {
+                ahead.progress.send_modify(|progress| progress.failure = Some(Arc::new(error)));
+            }
+        });
+        *lock(&self.task) = Some(task);
+    }
+
     /// Waits until the bytes before `end`, a place in the file, are there.
     async fn wait_for(&self, end: u64) -> Result<(), Arc<S3Error>> {
         let wanted = end - self.range.start;

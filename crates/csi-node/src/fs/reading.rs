@@ -5,12 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::Errno;
+use tokio::time::Instant;
 
+use super::attributes::{Kind, Stat};
 use super::failure::{Outcome, errno};
 use super::file::Writing;
-use super::opening::Handle;
+use super::opening::{EAGER, Handle};
 use super::reader::{Reader, Source};
 use super::volume::Volume;
+
+/// Size of a page, in bytes.
+const PAGE: u64 = 4096;
 
 impl Volume {
     /// Reads without waiting, if the bytes are here; answers whether `take` was called.
@@ -57,6 +62,49 @@ impl Volume {
             tracing::warn!(%error, "an object changes faster than it can be read");
             Errno::EIO
         })
+    }
+
+    /// As [`Volume::refresh`], for a file that is about to be read: a short one comes along with its attributes, in
+    /// the same question, and whoever reads it is answered.
+    pub(super) async fn refresh_reading(&self, ino: u64, life: Duration) -> Outcome<Option<Reader>> {
+        if self.is_fresh(ino, life) || self.is_being_written(ino) {
+            return Ok(None);
+        }
+        if let Some(reader) = self.fetch_short(ino).await? {
+            return Ok(Some(reader));
+        }
+        self.refresh(ino, life).await.map(|()| None)
+    }
+
+    /// Fetches the file `ino` if it is short and the kernel needs its content; nothing if that told nothing of use.
+    async fn fetch_short(&self, ino: u64) -> Outcome<Option<Reader>> {
+        let changes = {
+            let nodes = self.nodes();
+            let Some(node) = nodes.get(ino) else { return Ok(None) };
+            // Of what was written here the kernel has the whole pages only, and nobody knows whether the last is one.
+            let wanted = if node.cached_pages.is_empty() { EAGER } else { PAGE };
+            if node.stat.kind != Kind::File || node.stat.size == 0 || node.stat.size > wanted {
+                return Ok(None);
+            }
+            node.changes
+        };
+        let _tree = self.tree.read().await;
+        let key = self.key(&self.path(ino)?);
+        let (info, body) = match self.bucket.get(&key, 0..EAGER, None).await {
+            Ok(found) => found,
+            // It may be a directory by now, or empty.
+            Err(error) if error.is_not_found() || error.is_past_end() => return Ok(None),
+            Err(error) => return Err(errno(&error)),
+        };
+        let stat = Stat::of_object(&info, false);
+        let mut nodes = self.nodes();
+        let node = nodes.get_mut(ino).filter(|node| node.changes == changes && node.stat.kind == stat.kind);
+        let Some(node) = node else { return Ok(None) };
+        let source = Source { key, etag: stat.etag.clone(), size: stat.size };
+        node.stat = stat;
+        node.checked = Some(Instant::now());
+        drop(nodes);
+        Ok(Some(Reader::of_body(self.bucket.clone(), source, EAGER, body)))
     }
 
     /// Gives the bytes of `range` to `take` if the content is being written here; else answers who reads them from

@@ -188,6 +188,23 @@ impl Volume {
             || node.checked.is_some_and(|checked| checked.elapsed() < life)
     }
 
+    /// How long the kernel may believe what it is told about `ino` without asking here: as long as it would be
+    /// answered from memory anyway. For files that is what an `open` trusts, so that who has one open sees its size.
+    pub(super) fn kernel_keeps(&self, ino: u64) -> Duration {
+        let nodes = self.nodes();
+        let Some(node) = nodes.get(ino).filter(|node| !node.removed) else { return Duration::ZERO };
+        let live = match node.stat.kind {
+            Kind::Directory => self.options.attributes_live,
+            Kind::File | Kind::Link => opening::OPEN_TRUSTS.min(self.options.attributes_live),
+        };
+        match node.checked {
+            _ if ino == ROOT => live,
+            _ if node.is_unsaved() => Duration::ZERO,
+            Some(checked) => live.saturating_sub(checked.elapsed()),
+            None => Duration::ZERO,
+        }
+    }
+
     /// Where the file at `path` is saved, with what attributes.
     pub(super) fn destination(&self, path: &str, stat: &Stat) -> Destination {
         let content_type = match stat.kind {
@@ -209,6 +226,18 @@ impl Volume {
             return Ok(Some(stat));
         }
         self.ask_directory(path).await
+    }
+
+    /// The same where probably nothing is at `path`: that takes one question and not two.
+    pub(super) async fn ask_doubting(&self, path: &str) -> Outcome<Option<Stat>> {
+        let key = self.key(path);
+        let page = self.bucket.list(&key, true, 1, None).await.map_err(|error| errno(&error))?;
+        match page.objects.first() {
+            // A key sorts before all others that begin with it.
+            Some(first) if first.key == key => self.ask(path, Kind::File).await,
+            None if page.prefixes.is_empty() && page.next.is_none() => Ok(None),
+            _ => self.ask_directory(path).await,
+        }
     }
 
     async fn ask_file(&self, path: &str) -> Outcome<Option<Stat>> {

@@ -20,6 +20,7 @@ use csi_api::volume_capability::access_mode::Mode;
 use csi_api::volume_capability::{AccessMode, AccessType, MountVolume};
 use csi_api::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability};
 use hyper_util::rt::TokioIo;
+use journal::Journal;
 use oss_sim::{Access, OssOptions, OssSim};
 use tokio::net::{TcpListener, UnixStream};
 use tonic::Status;
@@ -65,15 +66,18 @@ pub fn in_namespaces<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -> 
 pub struct Store {
     pub sim: OssSim,
     pub url: String,
+    /// Every request.
+    pub journal: Journal,
     _directory: tempfile::TempDir,
 }
 
 impl Store {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        let journal = Journal::new(SystemClock::shared());
         let options = OssOptions {
             clock: SystemClock::shared(),
-            journal: None,
+            journal: Some(journal.clone()),
             directory: directory.path().to_owned(),
         };
         let sim = OssSim::new(options);
@@ -82,7 +86,7 @@ impl Store {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         sim.serve(listener);
-        Self { sim, url, _directory: directory }
+        Self { sim, url, journal, _directory: directory }
     }
 
     pub async fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {

@@ -3,15 +3,16 @@
 use std::ffi::OsStr;
 use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use fuser::{Errno, Generation, ReplyAttr, ReplyEmpty, ReplyEntry};
+use fuser::{Errno, FileType, Generation, ReplyAttr, ReplyEmpty, ReplyEntry};
 
 use super::Dispatch;
 use crate::fs::failure::Outcome;
 use crate::fs::volume::Volume;
 
-/// The kernel keeps nothing: the volume decides itself what it believes, and a lookup costs microseconds.
+/// The kernel keeps no name of a file: the volume decides itself what it believes.
 pub(super) const KERNEL_KEEPS: Duration = Duration::ZERO;
 
 /// The value of an outcome, or the end of the request with its error.
@@ -26,9 +27,14 @@ macro_rules! or_reply {
 pub(super) use or_reply;
 
 impl Dispatch {
-    /// Runs `work` as a task.
+    /// Runs `work`: as far as it needs no waiting at once, which saves waking another thread, and the rest as a task.
     pub(super) fn task<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(Arc<Volume>) -> F) {
-        self.runtime.spawn(work(Arc::clone(&self.volume)));
+        let mut work = Box::pin(work(Arc::clone(&self.volume)));
+        let _entered = self.runtime.enter();
+        // A task is polled when it begins, and says then whom to wake.
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.runtime.spawn(work);
+        }
     }
 
     /// Runs `work`, which finds or makes an inode, as a task.
@@ -82,6 +88,9 @@ impl Dispatch {
 /// Answers with the inode that was found.
 pub(super) fn answer_entry(volume: &Volume, found: Outcome<u64>, reply: ReplyEntry) {
     match found.and_then(|ino| volume.attr(ino)) {
+        Ok(attr) if attr.kind == FileType::Directory => {
+            reply.entry(&volume.kernel_keeps(attr.ino.0), &attr, Generation(0));
+        }
         Ok(attr) => reply.entry(&KERNEL_KEEPS, &attr, Generation(0)),
         Err(error) => reply.error(error),
     }
@@ -90,7 +99,7 @@ pub(super) fn answer_entry(volume: &Volume, found: Outcome<u64>, reply: ReplyEnt
 /// Answers with the attributes of `ino`.
 pub(super) fn answer_attr(volume: &Volume, ino: u64, reply: ReplyAttr) {
     match volume.attr(ino) {
-        Ok(attr) => reply.attr(&KERNEL_KEEPS, &attr),
+        Ok(attr) => reply.attr(&volume.kernel_keeps(ino), &attr),
         Err(error) => reply.error(error),
     }
 }
