@@ -83,7 +83,7 @@ fn status(shared: &Shared) -> NodeStatus {
             architecture: architecture().to_owned(),
             operating_system: "linux".to_owned(),
             container_runtime_version: format!("mountlab://{}", env!("CARGO_PKG_VERSION")),
-            kubelet_version: "v1.34.0".to_owned(),
+            kubelet_version: "v1.33.0".to_owned(),
             kube_proxy_version: String::new(),
             os_image: "mountlab".to_owned(),
             kernel_version: rustix::system::uname().release().to_string_lossy().into_owned(),

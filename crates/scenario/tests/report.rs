@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Bench, Double, Script, document, pool_event};
 use lab::{Capability, Mount};
 use regex::Regex;
-use scenario::{Style, Summary, render_failures, render_table};
+use scenario::{RunError, Silent, Style, Summary, render_failures, render_table};
 use serde_json::{Value, json};
 
 /// A run with one scenario that holds, one that fails and one that is skipped. `KEEP_REPORT=DIR` leaves its report
@@ -56,6 +58,19 @@ async fn reported() -> (Bench, Summary) {
         .join("---\n");
     let summary = bench.run(&double, &text).await;
     (bench, summary)
+}
+
+#[tokio::test]
+async fn what_came_of_the_scenarios_is_told_although_the_disk_is_full() {
+    let bench = Bench::new();
+    let fill = format!("ln -s /dev/full {}", bench.options.report.join("junit.xml").display());
+    let text = document(&format!("steps:\n  - shell: {{command: '{fill}'}}\n    expect: {{exitCode: 0}}\n"));
+    let plan = scenario::load(&[bench.write("scenario.yaml", &text)]).expect("a plan");
+    let double = Double::new(Script::default()).await;
+    let ran = scenario::run(&plan, &double, &bench.options, Arc::new(Silent), bench.stop.clone()).await;
+    let Err(RunError::Unreported { summary, source }) = ran else { panic!("{ran:?}") };
+    assert_eq!(summary.exit_status(), 0, "{summary:?}");
+    assert!(source.to_string().ends_with("junit.xml failed"), "{source}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clock::SystemClock;
-use scenario::{Options, Plan, Style, Summary};
+use scenario::{Options, Plan, RunError, Style, Summary};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -24,10 +24,21 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Status> {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let summary = runtime.block_on(replay(&plan, arguments))?;
+    let outcome = runtime.block_on(replay(&plan, arguments));
     runtime.shutdown_background();
+    let (summary, unreported) = match outcome {
+        Ok(summary) => (summary, None),
+        Err(error) => match error.downcast_ref::<RunError>() {
+            Some(RunError::Unreported { summary, .. }) => ((**summary).clone(), Some(error)),
+            _ => return Err(error),
+        },
+    };
     print(&summary, arguments.output.format)?;
+    if let Some(error) = &unreported {
+        eprintln!("mountlab: {error:#}");
+    }
     Ok(match summary.exit_status() {
+        0 if unreported.is_some() => Status::Machine,
         0 => Status::Held,
         3 => Status::Machine,
         _ => Status::Failed,

@@ -50,7 +50,7 @@ pub(crate) fn patch(
     let current = current.ok_or_else(|| call.not_found(&name))?;
     let shown = if call.resource.converts() { call.resource.present(&current) } else { (*current).clone() };
     let proposed = match kind {
-        PatchType::Json => patched(call, &name, shown, patch)?,
+        PatchType::Json => patched(shown, patch)?,
         PatchType::Merge => {
             let mut next = shown;
             json_patch::merge(&mut next, &patch);
@@ -71,13 +71,13 @@ pub(crate) fn patch(
     Ok((commit(state, call, part, &current, proposed, &Tracking::Update(&operation))?, false))
 }
 
-fn patched(call: &Call, name: &str, mut object: Value, patch: Value) -> ApiResult<Value> {
+fn patched(mut object: Value, patch: Value) -> ApiResult<Value> {
     let steps: json_patch::Patch = serde_json::from_value(patch)
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    // Without details: kubectl shows the message only when they name no object.
     json_patch::patch(&mut object, &steps).map_err(|error| {
-        let mut refusal = ApiError::invalid(&call.resource.group, &call.resource.kind, name, &[]);
-        refusal.message = format!("the server rejected our request due to an error in our request: {error}");
-        refusal
+        let message = format!("the server rejected our request due to an error in our request: {error}");
+        ApiError::new(422, "Invalid", message)
     })?;
     Ok(object)
 }

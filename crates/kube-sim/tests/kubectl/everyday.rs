@@ -90,6 +90,9 @@ async fn a_pod_is_patched_in_every_way_and_edited() {
     lab.ok(&["patch", "pod", "web", "--type=merge", "-p", r#"{"metadata":{"labels":{"two":"2"}}}"#]).await;
     let step = r#"[{"op":"add","path":"/metadata/labels/three","value":"3"}]"#;
     lab.ok(&["patch", "pod", "web", "--type=json", "-p", step]).await;
+    let wrong = r#"[{"op":"replace","path":"/spec/nope","value":1}]"#;
+    let refused = lab.fails_with(&["patch", "pod", "web", "--type=json", "-p", wrong], "").await;
+    assert!(refused.contains("error in our request: ") && refused.contains("/spec/nope"), "{refused}");
     for (key, value) in [("one", "1"), ("two", "2"), ("three", "3")] {
         assert_eq!(lab.ok(&["get", "pod", "web", "-o", &label(key)]).await, value);
     }

@@ -72,6 +72,15 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// The scenarios ran; what came of them is here, as the report isn't whole.
+    #[error("the scenarios ran, but the report is not whole")]
+    Unreported {
+        /// What came of them.
+        summary: Box<Summary>,
+        /// What was not written.
+        #[source]
+        source: Box<RunError>,
+    },
     /// The filter leaves nothing.
     #[error("no scenario's name contains `{filter}`; there are: {names}")]
     NothingToRun {
@@ -122,8 +131,10 @@ pub async fn run(
         stopped: stop.is_cancelled(),
         scenarios: results.into_iter().map(|(_, result)| result).collect(),
     };
-    report::write(&options.report, &summary, &options.clock)?;
-    Ok(summary)
+    match report::write(&options.report, &summary, &options.clock) {
+        Ok(()) => Ok(summary),
+        Err(error) => Err(RunError::Unreported { summary: Box::new(summary), source: Box::new(error) }),
+    }
 }
 
 fn choose<'a>(plan: &'a Plan, filter: Option<&str>) -> Result<Vec<&'a Planned>, RunError> {
