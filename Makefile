@@ -9,8 +9,10 @@ REPORT ?= target/mountlab
 # Programs of the machine that the tests drive: package=program pairs.
 RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=- kubernetes-client=kubectl
 TEST_PACKAGES := $(RUN_PACKAGES) golang-go=go libnfs-utils=nfs-ls nodejs=node npm=npm s3fs=s3fs uidmap=newuidmap
+# Without Docker's daemon and a registry: a daemon to start, and what images are built with.
+E2E_PACKAGES := $(RUN_PACKAGES) golang-go=go iptables=iptables mmdebstrap=mmdebstrap
 
-.PHONY: help run test e2e bench lint build release tools-run tools-test clean
+.PHONY: help run test e2e bench lint build release tools-run tools-test tools-e2e clean
 
 help: ## shows this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +22,9 @@ run: tools-run release ## replays every scenario on the embedded backend
 
 test: tools-test build ## runs the whole test suite that needs no Docker
 	$(CARGO) test --workspace --locked
+
+e2e: tools-e2e release ## brings a kind cluster up, without a registry too, and runs the tests on it
+	MOUNTLAB=$(CURDIR)/target/release/mountlab $(CARGO) test --locked -p lab-kind --features e2e -- --test-threads 1
 
 bench: tools-test release ## prints the benchmarks
 	target/release/mountlab bench boot
@@ -43,6 +48,10 @@ tools-run:
 tools-test:
 	@tools/install $(TEST_PACKAGES)
 	@tools/csi-sanity >/dev/null
+
+tools-e2e:
+	@docker version >/dev/null 2>&1 || tools/install docker.io=dockerd
+	@tools/install $(E2E_PACKAGES)
 
 clean: ## removes what was built
 	$(CARGO) clean

@@ -35,6 +35,8 @@ pub(crate) enum Verb {
     Compare(Compare),
     /// Measure Mountlab on this machine
     Bench(Bench),
+    /// Bring the cluster of the kind backend up, and leave it; or take it down
+    Kind(Kind),
 }
 
 /// Scenario files or folders of them.
@@ -119,6 +121,76 @@ pub(crate) struct Bench {
     pub(crate) rounds: usize,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// `mountlab kind`
+#[derive(Args, Debug)]
+pub(crate) struct Kind {
+    /// What to do with it
+    #[arg(value_enum)]
+    pub(crate) action: KindAction,
+    /// The cluster's name
+    #[arg(long, default_value = "mountlab")]
+    pub(crate) name: String,
+    /// Which Docker daemon may be used
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) daemon: DaemonChoice,
+    /// Where images may come from
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) images: ImageChoice,
+}
+
+/// What `mountlab kind` does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum KindAction {
+    /// Make it, or find it, and print how to reach it.
+    Up,
+    /// Remove it, with everything that was made for it but finished images.
+    Down,
+}
+
+/// Which Docker daemon may be used.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum DaemonChoice {
+    /// The one that is there if it can be used, else one of our own.
+    #[default]
+    Auto,
+    /// Only the one that is there.
+    Existing,
+    /// Only one of our own.
+    Own,
+}
+
+impl From<DaemonChoice> for lab_kind::DaemonPolicy {
+    fn from(choice: DaemonChoice) -> Self {
+        match choice {
+            DaemonChoice::Auto => Self::Auto,
+            DaemonChoice::Existing => Self::Existing,
+            DaemonChoice::Own => Self::Own,
+        }
+    }
+}
+
+/// Where images may come from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ImageChoice {
+    /// From the public registry if it answers, else built.
+    #[default]
+    Auto,
+    /// From the public registry.
+    Registry,
+    /// Built from Debian packages and Go modules.
+    Build,
+}
+
+impl From<ImageChoice> for lab_kind::ImagePolicy {
+    fn from(choice: ImageChoice) -> Self {
+        match choice {
+            ImageChoice::Auto => Self::Auto,
+            ImageChoice::Registry => Self::Registry,
+            ImageChoice::Build => Self::Build,
+        }
+    }
 }
 
 /// How results are printed on standard output.

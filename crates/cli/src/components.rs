@@ -23,8 +23,12 @@ const STORAGE_HELPER: &str = "sandbox-runtime-storage";
 /// starts dozens of these processes, and each should cost next to nothing.
 pub(crate) fn dispatch(arguments: &[OsString]) -> Option<ExitCode> {
     let program = arguments.first()?;
-    if Path::new(program).file_name().is_some_and(|name| name == STORAGE_HELPER) {
-        return Some(agent_runtime::main(arguments.to_vec()));
+    match Path::new(program).file_name() {
+        Some(name) if name == STORAGE_HELPER => return Some(agent_runtime::main(arguments.to_vec())),
+        Some(name) if name == lab_kind::oci_runtime::OCI_RUNTIME => {
+            return Some(lab_kind::oci_runtime::main(arguments));
+        }
+        _ => {}
     }
     let verb = arguments.get(1)?;
     let (_, main) = COMPONENTS.iter().find(|(name, _)| verb == name)?;

@@ -6,6 +6,7 @@ mod commands;
 mod components;
 mod exit;
 mod progress;
+mod steps;
 
 use std::process::ExitCode;
 

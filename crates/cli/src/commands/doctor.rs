@@ -16,9 +16,10 @@ struct Diagnosis {
     requirements: Vec<Requirement>,
 }
 
-/// Prints the table; the status is 3 when a backend can't run here.
+/// Prints the tables; the status is 3 when the default backend can't run here. The others are for machines that have
+/// what they need.
 pub(crate) fn run(output: Output) -> anyhow::Result<Status> {
-    let diagnoses = vec![diagnose(backends::get(BackendName::Embedded)?.as_ref())];
+    let diagnoses = vec![diagnose(backends::get(BackendName::Embedded)?.as_ref()), diagnose_kind()?];
     let mut out = std::io::stdout().lock();
     match output.format {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&diagnoses)?)?,
@@ -28,14 +29,27 @@ pub(crate) fn run(output: Output) -> anyhow::Result<Status> {
             }
         }
     }
-    let ready = diagnoses.iter().all(|diagnosis| diagnosis.ready);
+    let ready = diagnoses.first().is_some_and(|diagnosis| diagnosis.ready);
     Ok(if ready { Status::Held } else { Status::Machine })
 }
 
 fn diagnose(backend: &dyn Backend) -> Diagnosis {
-    let requirements = backend.requirements();
+    judge(backend.name(), backend.requirements())
+}
+
+fn diagnose_kind() -> anyhow::Result<Diagnosis> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let folders = lab_kind::Folders::of_user();
+    let requirements = match folders {
+        Ok(folders) => runtime.block_on(lab_kind::requirements(&folders)),
+        Err(error) => vec![lab_kind::no_folder(&error)],
+    };
+    Ok(judge(lab_kind::NAME, requirements))
+}
+
+fn judge(backend: &'static str, requirements: Vec<Requirement>) -> Diagnosis {
     let ready = requirements.iter().all(|requirement| requirement.met || requirement.optional);
-    Diagnosis { backend: backend.name(), ready, requirements }
+    Diagnosis { backend, ready, requirements }
 }
 
 fn table(diagnosis: &Diagnosis) -> String {

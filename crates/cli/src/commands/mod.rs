@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod doctor;
 mod explain;
+mod kind;
 mod run;
 mod schema;
 mod up;
@@ -25,6 +26,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Verb::Explain { path } => explain::run(&path),
         Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Kind(arguments) => kind::run(&arguments),
     };
     match outcome {
         Ok(status) => status.into(),

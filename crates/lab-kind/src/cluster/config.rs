@@ -1,0 +1,30 @@
+//! The configuration of the cluster (`kind/cluster.yaml`).
+
+use std::path::Path;
+
+const CONFIGURATION: &str = include_str!("../../../../kind/cluster.yaml");
+
+/// Where a node shows whose it is: a folder of its owner is mounted there, which Docker tells about every container.
+pub(crate) const OWNER_FOLDER: &str = "/var/lib/mountlab-owner";
+
+/// The line of the configuration below which the node's own settings stand.
+const NODE: &str = "  - role: control-plane\n";
+
+/// The configuration with the owner's mark: the empty folder `owner`.
+pub(crate) fn render(owner: &Path) -> String {
+    // JSON is YAML, and knows how to quote a path.
+    let mount = serde_json::json!([{"hostPath": owner, "containerPath": OWNER_FOLDER, "readOnly": true}]);
+    CONFIGURATION.replacen(NODE, &format!("{NODE}    extraMounts: {mount}\n"), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_carries_its_owners_mark() {
+        let text = render(Path::new("/home/a \"b\"/owner"));
+        let mark = r#"extraMounts: [{"containerPath":"/var/lib/mountlab-owner","hostPath":"/home/a \"b\"/owner","readOnly":true}]"#;
+        assert!(text.contains(&format!("{NODE}    {mark}\n")), "{text}");
+    }
+}

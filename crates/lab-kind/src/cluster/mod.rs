@@ -1,0 +1,452 @@
+//! The cluster: made by kind, recognised as ours, reused, taken down.
+
+mod config;
+mod identity;
+mod program;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
+
+pub(crate) use config::OWNER_FOLDER;
+pub(crate) use identity::{Owner, owner_of};
+pub(crate) use program::KindProgram;
+
+use crate::docker::Docker;
+use crate::observer::{Event, Observer, Step};
+use crate::{Folders, KindError};
+
+/// How long kind may take.
+const CREATE_DEADLINE: Duration = Duration::from_secs(600);
+/// How long the node may take to be ready after that.
+const READY_DEADLINE: Duration = Duration::from_secs(300);
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The port of the node that [`Cluster::door`] leads to: a Service of type `NodePort` listens on it.
+pub const DOOR: u16 = 30080;
+
+/// The label on everything that Docker keeps for us; its value is [`Folders::id`].
+pub(crate) const LABEL: &str = "mountlab.dev/owner";
+
+/// A cluster that is up.
+#[derive(Debug)]
+pub struct Cluster {
+    name: String,
+    folder: PathBuf,
+    docker: Docker,
+    /// The node's address on the cluster's network.
+    address: String,
+    /// Held as long as the cluster is in use by this process.
+    _lock: Flock<fs::File>,
+}
+
+/// The names that belong to a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    pub(crate) cluster: String,
+    pub(crate) node: String,
+    pub(crate) network: String,
+}
+
+impl Names {
+    pub(crate) fn of(cluster: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            node: format!("{cluster}-control-plane"),
+            network: format!("{cluster}-network"),
+        }
+    }
+
+    /// The name of another container of the cluster.
+    pub(crate) fn container(&self, part: &str) -> String {
+        format!("{}-{part}", self.cluster)
+    }
+}
+
+impl Cluster {
+    /// Makes the cluster `name` of the node image `image`, or takes the one that is there.
+    ///
+    /// # Errors
+    /// When a cluster of that name isn't ours, or is in use, or can't be made. Of one that couldn't be made nothing is
+    /// left.
+    pub(crate) async fn up(
+        name: &str,
+        image: &str,
+        program: &KindProgram,
+        docker: &Docker,
+        folders: &Folders,
+        observer: &dyn Observer,
+    ) -> Result<Self, KindError> {
+        let names = Names::of(name);
+        let folder = folders.make(&format!("clusters/{name}"))?;
+        let lock = lock(&folder, name)?;
+        let owner = owner_of(docker, &names, &folder).await?;
+        match owner {
+            Owner::Nobody => {}
+            Owner::Other(words) => return Err(not_ours(name, &words)),
+            Owner::Us { image: present } if present == image && is_complete(&folder) => {
+                if let Some(address) = reuse(docker, &names).await? {
+                    observer.notify(Event::Chosen(&format!("the cluster {name} is there already")));
+                    return Ok(Self {
+                        name: name.to_owned(),
+                        folder,
+                        docker: docker.clone(),
+                        address,
+                        _lock: lock,
+                    });
+                }
+                remove(&names, program, docker, &folder, observer).await?;
+            }
+            Owner::Us { .. } => remove(&names, program, docker, &folder, observer).await?,
+        }
+        let step = Step::begin(observer, format!("making the cluster {name}"));
+        let made = make(&names, image, program, docker, &folder, folders, &step).await;
+        match made {
+            Ok(address) => {
+                step.done();
+                Ok(Self { name: name.to_owned(), folder, docker: docker.clone(), address, _lock: lock })
+            }
+            Err(error) => {
+                // What went wrong first is what counts.
+                if let Err(second) = remove(&names, program, docker, &folder, observer).await {
+                    observer.notify(Event::Chosen(&format!(
+                        "also, the cluster {name} could not be removed: {second}"
+                    )));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file with which `kubectl` and others reach it; nobody else's is touched.
+    pub fn kubeconfig(&self) -> PathBuf {
+        kubeconfig(&self.folder)
+    }
+
+    /// The container that is its node.
+    pub fn node(&self) -> String {
+        Names::of(&self.name).node
+    }
+
+    /// The Docker network that it is on.
+    pub fn network(&self) -> String {
+        Names::of(&self.name).network
+    }
+
+    /// The node's address on [`Self::network`]; this machine reaches it too.
+    pub fn node_address(&self) -> &str {
+        &self.address
+    }
+
+    /// Where this machine reaches the node's port [`DOOR`]: a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When Docker doesn't tell.
+    pub async fn door(&self) -> Result<String, KindError> {
+        published(&self.docker, &self.node(), DOOR).await
+    }
+
+    /// Gives the node's container runtime an image that Docker has, and further names for it. Pods find it by each of
+    /// them, whatever stood for that name before; with `imagePullPolicy: IfNotPresent` or `Never` nothing is pulled.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub async fn load(&self, image: &str, names: &[String]) -> Result<(), KindError> {
+        let node = self.node();
+        let full = canonical(image);
+        let present =
+            self.docker.exec(&node, &["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]).await?;
+        if !present.lines().any(|line| line == full) {
+            self.docker.load_into(&node, &[image.to_owned()]).await?;
+        }
+        for name in names {
+            let words = ["ctr", "--namespace", "k8s.io", "images", "tag", "--force", &full, &canonical(name)];
+            self.docker.exec(&node, &words).await?;
+        }
+        Ok(())
+    }
+
+    /// The folder of its files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// An image's name in full, as containerd has it.
+fn canonical(image: &str) -> String {
+    let (first, rest) = image.split_once('/').unwrap_or(("", image));
+    let is_host = first.contains(['.', ':']) || first == "localhost";
+    let repository = match (first, is_host) {
+        ("", _) => format!("docker.io/library/{rest}"),
+        (_, true) => image.to_owned(),
+        (_, false) => format!("docker.io/{image}"),
+    };
+    if repository.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+        repository
+    } else {
+        format!("{repository}:latest")
+    }
+}
+
+fn kubeconfig(folder: &Path) -> PathBuf {
+    folder.join("kubeconfig")
+}
+
+/// The mark of a cluster that was made to its end.
+fn complete_mark(folder: &Path) -> PathBuf {
+    folder.join("complete")
+}
+
+fn is_complete(folder: &Path) -> bool {
+    complete_mark(folder).is_file() && kubeconfig(folder).is_file()
+}
+
+/// The refusal of somebody else's cluster.
+pub(crate) fn not_ours(name: &str, words: &str) -> KindError {
+    KindError::machine(
+        format!("there is a cluster {name} that is not ours: {words}"),
+        format!("remove it (kind delete cluster --name {name}) or choose another name"),
+    )
+}
+
+fn lock(folder: &Path, name: &str) -> Result<Flock<fs::File>, KindError> {
+    let path = folder.join("lock");
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(KindError::io("opening", &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::Error::EWOULDBLOCK => KindError::machine(
+            format!("the cluster {name} is in use by another mountlab"),
+            "wait for it to end, or choose another name",
+        ),
+        other => KindError::io("locking", &path)(other.into()),
+    })
+}
+
+async fn reuse(docker: &Docker, names: &Names) -> Result<Option<String>, KindError> {
+    let Some(node) = docker.inspect("container", &names.node).await? else { return Ok(None) };
+    if node["State"]["Running"] != true
+        || !ready(docker, &names.node).await.is_ok_and(|state| state.is_none())
+    {
+        return Ok(None);
+    }
+    Ok(address_of(&node, &names.network))
+}
+
+async fn make(
+    names: &Names,
+    image: &str,
+    program: &KindProgram,
+    docker: &Docker,
+    folder: &Path,
+    folders: &Folders,
+    step: &Step<'_>,
+) -> Result<String, KindError> {
+    for file in [complete_mark(folder), kubeconfig(folder)] {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(KindError::io("removing", &file)(error));
+            }
+            _ => {}
+        }
+    }
+    if docker.inspect("network", &names.network).await?.is_none() {
+        docker
+            .command(format!("making network {}", names.network))
+            .args(["network", "create", "--driver", "bridge", "--label"])
+            .args([format!("{LABEL}={}", folders.id()), names.network.clone()])
+            .output()
+            .await?;
+    }
+    let owner = folder.join("owner");
+    fs::create_dir_all(&owner).map_err(KindError::io("making", &owner))?;
+    let configuration = folder.join("cluster.yaml");
+    fs::write(&configuration, config::render(&owner)).map_err(KindError::io("writing", &configuration))?;
+    program
+        .command(docker, "making a kind cluster")
+        .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", &names.network)
+        .args([
+            "create",
+            "cluster",
+            "--name",
+            names.cluster.as_str(),
+            "--image",
+            image,
+            "--wait",
+            "0s",
+            "--kubeconfig",
+        ])
+        .args([kubeconfig(folder).as_os_str(), "--config".as_ref(), configuration.as_os_str()])
+        .within("deadline of making a cluster", CREATE_DEADLINE)
+        .follow(step, &folders.log(step.name())?)
+        .await
+        .map_err(explain)?;
+    let path = kubeconfig(folder);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(KindError::io("closing", &path))?;
+    until_ready(docker, &names.node, step).await?;
+    let node = docker.inspect("container", &names.node).await?.unwrap_or_default();
+    let address = address_of(&node, &names.network)
+        .ok_or_else(|| KindError::program("making a kind cluster", "the node has no address"))?;
+    let mark = complete_mark(folder);
+    fs::write(&mark, "").map_err(KindError::io("writing", &mark))?;
+    Ok(address)
+}
+
+/// Says what to do about failures of kind that have a known remedy.
+fn explain(error: KindError) -> KindError {
+    let text = error.to_string();
+    if text.contains("port is already allocated") || text.contains("address already in use") {
+        return KindError::machine(
+            format!("a port that the cluster needs is taken ({text})"),
+            "end the program that listens on it and try again",
+        );
+    }
+    error
+}
+
+/// Removes a cluster of ours, whatever state it is in.
+pub(crate) async fn remove(
+    names: &Names,
+    program: &KindProgram,
+    docker: &Docker,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<(), KindError> {
+    let step = Step::begin(observer, format!("removing the cluster {}", names.cluster));
+    let mark = complete_mark(folder);
+    if mark.is_file() {
+        fs::remove_file(&mark).map_err(KindError::io("removing", &mark))?;
+    }
+    program
+        .command(docker, "removing a kind cluster")
+        .args(["delete", "cluster", "--name", names.cluster.as_str(), "--kubeconfig"])
+        .args([kubeconfig(folder)])
+        .within("deadline of removing a cluster", CREATE_DEADLINE)
+        .output()
+        .await?;
+    step.done();
+    Ok(())
+}
+
+async fn until_ready(docker: &Docker, node: &str, step: &Step<'_>) -> Result<(), KindError> {
+    let started = Instant::now();
+    loop {
+        let last = match ready(docker, node).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(state)) => state,
+            Err(error) => error.to_string(),
+        };
+        step.progress(&last);
+        if started.elapsed() > READY_DEADLINE {
+            return Err(KindError::Deadline {
+                deadline: "deadline of the node's readiness",
+                limit: READY_DEADLINE,
+                last,
+            });
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// What keeps the node from being ready; nothing when it is.
+async fn ready(docker: &Docker, node: &str) -> Result<Option<String>, KindError> {
+    let words = [
+        "kubectl",
+        "--kubeconfig",
+        "/etc/kubernetes/admin.conf",
+        "--request-timeout",
+        "10s",
+        "get",
+        "node,serviceaccount/default",
+        "--output",
+        "json",
+    ];
+    let said = docker.exec(node, &words).await?;
+    let document: Value = serde_json::from_str(&said)
+        .map_err(|error| KindError::program("asking the cluster for its node", error.to_string()))?;
+    Ok(obstacle(&document))
+}
+
+fn obstacle(document: &Value) -> Option<String> {
+    let Some(node) = document["items"].as_array().into_iter().flatten().find(|item| item["kind"] == "Node")
+    else {
+        return Some("there is no node yet".to_owned());
+    };
+    let conditions = node["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(condition) = conditions.iter().find(|condition| condition["type"] == "Ready") else {
+        return Some("the node has not reported yet".to_owned());
+    };
+    (condition["status"] != "True")
+        .then(|| condition["message"].as_str().unwrap_or("the node is not ready").to_owned())
+}
+
+pub(crate) fn address_of(container: &Value, network: &str) -> Option<String> {
+    let address = container["NetworkSettings"]["Networks"][network]["IPAddress"].as_str()?;
+    (!address.is_empty()).then(|| address.to_owned())
+}
+
+/// The address of this machine at which a port of a container is published.
+pub(crate) async fn published(docker: &Docker, container: &str, port: u16) -> Result<String, KindError> {
+    let said = docker
+        .command(format!("asking for port {port} of {container}"))
+        .args(["port", container, &format!("{port}/tcp")])
+        .output()
+        .await?;
+    said.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).ok_or_else(|| {
+        KindError::program(format!("asking for port {port} of {container}"), "it is not published")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case("code-interpreter:v1.6", "docker.io/library/code-interpreter:v1.6")]
+    #[case("acs/csi-agent", "docker.io/acs/csi-agent:latest")]
+    #[case("mountlab.dev/sandbox:0f", "mountlab.dev/sandbox:0f")]
+    #[case("localhost:5000/x/y", "localhost:5000/x/y:latest")]
+    fn names_are_completed_as_the_runtime_does(#[case] image: &str, #[case] expected: &str) {
+        assert_eq!(canonical(image), expected);
+    }
+
+    #[rstest]
+    #[case::none(json!({"items": []}), Some("there is no node yet"))]
+    #[case::silent(json!({"items": [{"kind": "Node", "status": {}}]}), Some("the node has not reported yet"))]
+    #[case::unready(
+        json!({"items": [{"kind": "Node", "status": {"conditions": [{"type": "Ready", "status": "False", "message": "no network"}]}}]}),
+        Some("no network")
+    )]
+    #[case::ready(
+        json!({"items": [{"kind": "Node", "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]}),
+        None
+    )]
+    fn what_keeps_a_node_from_being_ready(#[case] document: Value, #[case] expected: Option<&str>) {
+        assert_eq!(obstacle(&document).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_cluster_is_used_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock(folder.path(), "lab").unwrap();
+        let error = lock(folder.path(), "lab").unwrap_err().to_string();
+        assert!(error.contains("in use by another mountlab"), "{error}");
+        drop(first);
+        lock(folder.path(), "lab").unwrap();
+    }
+}

@@ -1,0 +1,179 @@
+//! A container beside the cluster, and what faults do to it.
+
+use std::time::Duration;
+
+use crate::KindError;
+use crate::cluster::{LABEL, address_of, published};
+use crate::docker::Docker;
+
+/// How long starting or stopping one may take.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A running container of the lab.
+#[derive(Clone, Debug)]
+pub struct Container {
+    docker: Docker,
+    name: String,
+    network: String,
+}
+
+/// How a container is started.
+pub(crate) struct Start<'a> {
+    pub(crate) docker: &'a Docker,
+    pub(crate) name: &'a str,
+    pub(crate) network: &'a str,
+    /// The value of its owner's label.
+    pub(crate) owner: &'a str,
+    pub(crate) image: &'a str,
+    /// Further options of `docker run`.
+    pub(crate) options: &'a [&'a str],
+    /// What the image's entry point is given.
+    pub(crate) words: &'a [&'a str],
+}
+
+impl Container {
+    /// Starts one, in place of one of that name that was left.
+    pub(crate) async fn start(start: Start<'_>) -> Result<Self, KindError> {
+        let Start { docker, name, network, owner, image, options, words } = start;
+        refuse_strangers(docker, name).await?;
+        docker.remove_container(name).await?;
+        docker
+            .command(format!("starting the container {name}"))
+            .args(["run", "--detach", "--name", name, "--network", network])
+            .args(["--label", &format!("{LABEL}={owner}")])
+            .args(options)
+            .args([image])
+            .args(words)
+            .within("deadline of a container's start", DEADLINE)
+            .output()
+            .await?;
+        Ok(Self { docker: docker.clone(), name: name.to_owned(), network: network.to_owned() })
+    }
+
+    /// One that runs already, if it does and is of this image.
+    pub(crate) async fn running(
+        docker: &Docker,
+        name: &str,
+        network: &str,
+        image: &str,
+    ) -> Result<Option<Self>, KindError> {
+        let Some(found) = docker.inspect("container", name).await? else { return Ok(None) };
+        let fits = found["State"]["Running"] == true
+            && found["State"]["Paused"] != true
+            && found["Config"]["Image"] == image
+            && address_of(&found, network).is_some();
+        Ok(fits.then(|| Self { docker: docker.clone(), name: name.to_owned(), network: network.to_owned() }))
+    }
+
+    /// Its name, for Docker.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address on the cluster's network, which pods reach. Another one, perhaps, after [`Self::start_again`].
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub async fn address(&self) -> Result<String, KindError> {
+        let found = self.docker.inspect("container", &self.name).await?.unwrap_or_default();
+        address_of(&found, &self.network).ok_or_else(|| {
+            KindError::program(format!("asking for the address of {}", self.name), "it does not run")
+        })
+    }
+
+    /// Where this machine reaches one of its ports, with or without a way to the cluster's network.
+    ///
+    /// # Errors
+    /// When the port is not published.
+    pub async fn published(&self, port: u16) -> Result<String, KindError> {
+        published(&self.docker, &self.name, port).await
+    }
+
+    /// Runs a program in it and returns its output.
+    ///
+    /// # Errors
+    /// When the program fails, with its last words.
+    pub async fn exec(&self, words: &[&str]) -> Result<String, KindError> {
+        self.docker.exec(&self.name, words).await
+    }
+
+    /// Runs a program in it that reads `input`.
+    ///
+    /// # Errors
+    /// When the program fails, with its last words.
+    pub async fn exec_with_input(
+        &self,
+        words: &[&str],
+        input: impl Into<Vec<u8>>,
+    ) -> Result<String, KindError> {
+        self.docker
+            .command(format!("running {} in {}", words.first().unwrap_or(&"nothing"), self.name))
+            .args(["exec", "--interactive", self.name.as_str()])
+            .args(words)
+            .input(input)
+            .output()
+            .await
+    }
+
+    /// Freezes its processes: connections stay, nothing answers.
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub async fn pause(&self) -> Result<(), KindError> {
+        self.told("pause").await
+    }
+
+    /// Thaws it.
+    ///
+    /// # Errors
+    /// When it isn't frozen.
+    pub async fn unpause(&self) -> Result<(), KindError> {
+        self.told("unpause").await
+    }
+
+    /// Ends its processes: connections are refused. Its data stay.
+    ///
+    /// # Errors
+    /// When it can't be stopped.
+    pub async fn stop(&self) -> Result<(), KindError> {
+        self.told("stop").await
+    }
+
+    /// Starts its processes again.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub async fn start_again(&self) -> Result<(), KindError> {
+        self.told("start").await
+    }
+
+    async fn told(&self, verb: &str) -> Result<(), KindError> {
+        self.docker
+            .command(format!("{verb} of the container {}", self.name))
+            .args([verb, self.name.as_str()])
+            .within("deadline of a container's change", DEADLINE)
+            .output()
+            .await
+            .map(drop)
+    }
+
+    /// The last lines that it said.
+    pub(crate) async fn last_words(&self) -> String {
+        let run = self.docker.command(format!("reading what {} said", self.name));
+        match run.args(["logs", "--tail", "20", self.name.as_str()]).finish().await {
+            Ok(output) => format!("{}{}", output.out, output.error),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+async fn refuse_strangers(docker: &Docker, name: &str) -> Result<(), KindError> {
+    let Some(found) = docker.inspect("container", name).await? else { return Ok(()) };
+    if found["Config"]["Labels"][LABEL].is_string() {
+        return Ok(());
+    }
+    Err(KindError::machine(
+        format!("there is a container {name} that is not ours"),
+        format!("remove it (docker rm {name}) or choose another name for the cluster"),
+    ))
+}

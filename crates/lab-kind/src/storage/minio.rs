@@ -1,0 +1,201 @@
+//! The object store: MinIO.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+use rand::distr::Alphanumeric;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Container;
+use super::container::Start;
+use crate::KindError;
+use crate::cluster::Cluster;
+use crate::docker::Docker;
+use crate::observer::{Observer, Step};
+
+/// Where it listens, inside the cluster's network.
+const PORT: u16 = 9000;
+const HEALTHY_DEADLINE: Duration = Duration::from_secs(120);
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How long one question about its health may take.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A running object store.
+#[derive(Clone, Debug)]
+pub struct Minio {
+    container: Container,
+    credentials: Credentials,
+    inside: String,
+    outside: String,
+}
+
+/// Drawn when the store is made; in a file that only its owner reads as long as it runs.
+#[derive(Clone, Deserialize, Serialize)]
+struct Credentials {
+    access_key_id: String,
+    access_key_secret: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Credentials").finish_non_exhaustive()
+    }
+}
+
+impl Minio {
+    pub(crate) async fn up(
+        cluster: &Cluster,
+        docker: &Docker,
+        owner: &str,
+        image: &str,
+        observer: &dyn Observer,
+    ) -> Result<Self, KindError> {
+        let name = format!("{}-minio", cluster.name());
+        let file = cluster.folder().join("minio.json");
+        let running = Container::running(docker, &name, &cluster.network(), image).await?;
+        if let (Some(container), Ok(text)) = (running, fs::read(&file))
+            && let Ok(credentials) = serde_json::from_slice(&text)
+        {
+            let store = Self::reached(container, credentials).await?;
+            store.until_healthy().await?;
+            return Ok(store);
+        }
+        let step = Step::begin(observer, "starting MinIO");
+        let credentials = Credentials { access_key_id: draw(20), access_key_secret: draw(40) };
+        write_closed(&file, serde_json::to_string(&credentials).unwrap_or_default().as_bytes())?;
+        // Through a file: a command line can be read by everybody.
+        let environment = cluster.folder().join("minio.env");
+        let Credentials { access_key_id, access_key_secret } = &credentials;
+        let text = format!("MINIO_ROOT_USER={access_key_id}\nMINIO_ROOT_PASSWORD={access_key_secret}\n");
+        write_closed(&environment, text.as_bytes())?;
+        let started = Container::start(Start {
+            docker,
+            name: &name,
+            network: &cluster.network(),
+            owner,
+            image,
+            options: &[
+                "--env-file",
+                &environment.display().to_string(),
+                "--volume",
+                "/data",
+                "--publish",
+                &format!("127.0.0.1::{PORT}"),
+            ],
+            words: &["server", "/data"],
+        })
+        .await;
+        fs::remove_file(&environment).map_err(KindError::io("removing", &environment))?;
+        let store = Self::reached(started?, credentials).await?;
+        store.until_healthy().await?;
+        step.done();
+        Ok(store)
+    }
+
+    async fn reached(container: Container, credentials: Credentials) -> Result<Self, KindError> {
+        let inside = format!("http://{}:{PORT}", container.address().await?);
+        let outside = format!("http://{}", container.published(PORT).await?);
+        Ok(Self { container, credentials, inside, outside })
+    }
+
+    /// The container, for faults.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// Its address for pods, such as `http://172.18.0.3:9000`.
+    pub fn inside_endpoint(&self) -> &str {
+        &self.inside
+    }
+
+    /// Its address for this machine.
+    pub fn outside_endpoint(&self) -> &str {
+        &self.outside
+    }
+
+    /// The administrator's key.
+    pub fn access_key_id(&self) -> &str {
+        &self.credentials.access_key_id
+    }
+
+    /// The secret of [`Self::access_key_id`].
+    pub fn access_key_secret(&self) -> &str {
+        &self.credentials.access_key_secret
+    }
+
+    /// Returns once it takes requests.
+    ///
+    /// # Errors
+    /// [`KindError::Deadline`] with what it said last.
+    pub async fn until_healthy(&self) -> Result<(), KindError> {
+        let address = self.outside.trim_start_matches("http://");
+        let started = Instant::now();
+        loop {
+            let last = match timeout(ANSWER_DEADLINE, is_ready(address)).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => "it is not ready".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if started.elapsed() > HEALTHY_DEADLINE {
+                let words = self.container.last_words().await;
+                return Err(KindError::Deadline {
+                    deadline: "deadline of MinIO's health",
+                    limit: HEALTHY_DEADLINE,
+                    last: format!("{last}; it said:\n{words}"),
+                });
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+/// Asks for the store's own word on its health. One request on a connection of its own: no client is needed for that.
+async fn is_ready(address: &str) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET /minio/health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(4096).read_to_end(&mut answer).await?;
+    Ok(answer.starts_with(b"HTTP/1.1 200"))
+}
+
+fn draw(length: usize) -> String {
+    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+}
+
+/// Writes a file that only its owner reads.
+fn write_closed(path: &Path, text: &[u8]) -> Result<(), KindError> {
+    let write = || {
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+        file.write_all(text)
+    };
+    write().map_err(KindError::io("writing", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_shown_to_nobody() {
+        let credentials = Credentials { access_key_id: draw(20), access_key_secret: draw(40) };
+        let text = format!("{credentials:?}");
+        assert!(!text.contains(&credentials.access_key_secret) && !text.contains(&credentials.access_key_id));
+        assert_ne!(draw(40), draw(40));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("minio.json");
+        write_closed(&path, b"{}").unwrap();
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

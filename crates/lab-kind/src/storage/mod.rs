@@ -1,0 +1,10 @@
+//! The storage servers: containers on the cluster's network, which pods and this machine reach.
+
+mod container;
+mod minio;
+mod nfs;
+mod rpc;
+
+pub use container::Container;
+pub use minio::Minio;
+pub use nfs::{EXPORTS, NfsExport, NfsServer, NfsSquash};

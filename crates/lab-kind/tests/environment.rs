@@ -1,0 +1,198 @@
+//! The environment on real Docker. Needs the executable in `MOUNTLAB`, as `make e2e` gives it.
+#![cfg(feature = "e2e")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lab_kind::{
+    DaemonPolicy, Environment, Event, Folders, ImagePolicy, NfsExport, NfsSquash, Observer, Settings,
+};
+
+/// Shows how it goes in the test's output.
+struct Shown;
+
+impl Observer for Shown {
+    fn notify(&self, event: Event<'_>) {
+        match event {
+            Event::Chosen(sentence) => eprintln!("{sentence}"),
+            Event::Done { step, elapsed } => eprintln!("{step}: {elapsed:.1?}"),
+            _ => {}
+        }
+    }
+}
+
+fn settings(name: &str) -> Settings {
+    let executable = PathBuf::from(std::env::var_os("MOUNTLAB").expect("MOUNTLAB names the executable"));
+    Settings {
+        name: name.to_owned(),
+        folders: Folders::of_user().expect("a cache folder"),
+        oci_runtime: executable.clone(),
+        executable,
+        daemon: DaemonPolicy::Auto,
+        images: ImagePolicy::Auto,
+    }
+}
+
+fn docker(environment: &Environment, words: &[&str]) -> (bool, String) {
+    let mut command = Command::new("docker");
+    if let Some(host) = environment.docker().host() {
+        command.env("DOCKER_HOST", host);
+    }
+    let output = command.args(words).output().expect("docker runs");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+fn kubectl(environment: &Environment, words: &[&str]) -> String {
+    let output = Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(environment.cluster().kubeconfig())
+        .args(words)
+        .output()
+        .expect("kubectl runs");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "kubectl {words:?}: {text}");
+    text
+}
+
+/// A pod of the sandbox image that does `script` and is gone; what it said.
+fn in_pod(environment: &Environment, name: &str, script: &str) -> String {
+    let image = &environment.images().sandbox;
+    let overrides = r#"{"spec":{"terminationGracePeriodSeconds":0}}"#;
+    kubectl(
+        environment,
+        &[
+            "run",
+            name,
+            "--image",
+            image,
+            "--image-pull-policy",
+            "Never",
+            "--restart",
+            "Never",
+            "--overrides",
+            overrides,
+            "--",
+            "bash",
+            "-c",
+            script,
+        ],
+    );
+    kubectl(
+        environment,
+        &["wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s", &format!("pod/{name}")],
+    );
+    let said = kubectl(environment, &["logs", name]);
+    kubectl(environment, &["delete", "pod", name, "--wait=true"]);
+    said
+}
+
+fn network_interfaces() -> BTreeSet<String> {
+    let entries = std::fs::read_dir("/sys/class/net").expect("a list of interfaces");
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn mounts_of(folders: &Folders) -> Vec<String> {
+    let root = folders.root().display().to_string();
+    let run = format!("/run/mountlab-{}", folders.id());
+    let table = std::fs::read_to_string("/proc/self/mounts").expect("a mount table");
+    table.lines().filter(|line| line.contains(&root) || line.contains(&run)).map(str::to_owned).collect()
+}
+
+fn user_kubeconfig() -> Option<Vec<u8>> {
+    std::fs::read(PathBuf::from(std::env::var_os("HOME")?).join(".kube/config")).ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
+    let name = "mountlab-test";
+    let (interfaces, kubeconfig) = (network_interfaces(), user_kubeconfig());
+    Environment::remove(&settings(name), &Shown).await.expect("nothing of before is in the way");
+    let environment = Environment::up(settings(name), &Shown).await.expect("an environment");
+
+    // Pods reach both servers, and the name service says no when there is no such name.
+    let store = environment.minio();
+    let said = in_pod(
+        &environment,
+        "looks-around",
+        &format!(
+            "curl -sS -o /dev/null -w '%{{http_code}}' {}/minio/health/ready; echo; \
+             getent hosts kubernetes.default.svc.cluster.local || echo no-name",
+            store.inside_endpoint()
+        ),
+    );
+    assert!(said.starts_with("200\n"), "{said}");
+    assert!(said.contains("kubernetes.default.svc.cluster.local"), "{said}");
+
+    // A frozen server answers nothing, a thawed one does.
+    store.container().pause().await.expect("it freezes");
+    let (_, state) =
+        docker(&environment, &["inspect", "--format", "{{.State.Status}}", store.container().name()]);
+    assert_eq!(state.trim(), "paused");
+    store.container().unpause().await.expect("it thaws");
+    store.until_healthy().await.expect("it is well again");
+
+    // Exports come and go without a restart.
+    let nfs = environment.nfs();
+    let export = |path: &str| NfsExport {
+        path: path.to_owned(),
+        read_only: false,
+        refused: false,
+        squash: NfsSquash::None,
+    };
+    nfs.set_exports(&[export("/share")]).await.expect("an export");
+    nfs.container()
+        .exec_with_input(&["tee", "/exports/share/in.txt"], "from the server\n")
+        .await
+        .expect("a file");
+    let address = nfs.address().to_owned();
+    let started = Instant::now();
+    loop {
+        let url = format!("nfs://{address}/share/in.txt");
+        let output = Command::new("nfs-cat").arg(&url).output().expect("nfs-cat runs");
+        if output.stdout == b"from the server\n" {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{}", String::from_utf8_lossy(&output.stderr));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    // Names for an image that the node has.
+    let image = environment.images().sandbox.clone();
+    environment.cluster().load(&image, &["code-interpreter:v1.6".to_owned()]).await.expect("another name");
+
+    // In use is in use; and another cluster's name is not ours to take.
+    let error = Environment::up(settings(name), &Shown).await.expect_err("it is in use").to_string();
+    assert!(error.contains("in use by another mountlab"), "{error}");
+    drop(environment);
+
+    // Left up, it is found again, at once.
+    let started = Instant::now();
+    let environment = Environment::up(settings(name), &Shown).await.expect("the same environment");
+    eprintln!("found again after {:.1?}", started.elapsed());
+    let node = environment.cluster().node();
+    let stranger = "mountlab-stranger-control-plane";
+    let (made, words) = docker(&environment, &["create", "--name", stranger, &environment.images().sandbox]);
+    assert!(made, "{words}");
+    let error =
+        Environment::up(settings("mountlab-stranger"), &Shown).await.expect_err("it is not ours").to_string();
+    assert!(error.contains("not ours"), "{error}");
+    let (_, left) = docker(&environment, &["ps", "--all", "--format", "{{.Names}}"]);
+    assert!(left.contains(stranger) && left.contains(&node), "both are still there: {left}");
+    docker(&environment, &["rm", stranger]);
+
+    let own = environment.docker().is_own();
+    environment.down(&Shown).await.expect("it goes down");
+    if own {
+        assert_eq!(mounts_of(&settings(name).folders), Vec::<String>::new());
+        assert!(!PathBuf::from(format!("/run/mountlab-{}", settings(name).folders.id())).exists());
+    }
+    let left: Vec<String> = network_interfaces().difference(&interfaces).cloned().collect();
+    assert_eq!(left, Vec::<String>::new(), "interfaces are left");
+    assert_eq!(user_kubeconfig(), kubeconfig, "the user's own kubeconfig is untouched");
+}
