@@ -17,6 +17,7 @@ pub(crate) use identity::{Owner, owner_of};
 pub(crate) use program::KindProgram;
 
 use crate::docker::Docker;
+use crate::images::BUILT;
 use crate::observer::{Event, Observer, Step};
 use crate::{Folders, KindError};
 
@@ -273,7 +274,8 @@ async fn make(
     let owner = folder.join("owner");
     fs::create_dir_all(&owner).map_err(KindError::io("making", &owner))?;
     let configuration = folder.join("cluster.yaml");
-    fs::write(&configuration, config::render(&owner)).map_err(KindError::io("writing", &configuration))?;
+    fs::write(&configuration, config::render(&owner, image.starts_with(BUILT)))
+        .map_err(KindError::io("writing", &configuration))?;
     program
         .command(docker, "making a kind cluster")
         .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", &names.network)
@@ -362,21 +364,20 @@ async fn until_ready(docker: &Docker, node: &str, step: &Step<'_>) -> Result<(),
 
 /// What keeps the node from being ready; nothing when it is.
 async fn ready(docker: &Docker, node: &str) -> Result<Option<String>, KindError> {
-    let words = [
-        "kubectl",
-        "--kubeconfig",
-        "/etc/kubernetes/admin.conf",
-        "--request-timeout",
-        "10s",
-        "get",
-        "node,serviceaccount/default",
-        "--output",
-        "json",
-    ];
+    let kubectl =
+        ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "--request-timeout", "10s", "get"];
+    let words = [&kubectl[..], &["nodes", "--output", "json"]].concat();
     let said = docker.exec(node, &words).await?;
     let document: Value = serde_json::from_str(&said)
         .map_err(|error| KindError::program("asking the cluster for its node", error.to_string()))?;
-    Ok(obstacle(&document))
+    if let Some(obstacle) = obstacle(&document) {
+        return Ok(Some(obstacle));
+    }
+    // Made behind everything else, and no pod is admitted before.
+    let words =
+        [&kubectl[..], &["serviceaccounts", "default", "--output", "name", "--ignore-not-found"]].concat();
+    let account = docker.exec(node, &words).await?;
+    Ok(account.trim().is_empty().then(|| "there is no default service account yet".to_owned()))
 }
 
 fn obstacle(document: &Value) -> Option<String> {

@@ -28,6 +28,9 @@ pub use source::ImagePolicy;
 pub(crate) use source::{Source, described, reachable};
 pub(crate) use toolchain::Toolchain;
 
+/// What the names of built images begin with.
+pub(crate) const BUILT: &str = "mountlab.dev/";
+
 /// The images that exist once [`Builder::ensure`] has returned.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Images {

@@ -71,10 +71,19 @@ impl Toolchain {
         Ok(Self { go: folder.join("bin/go"), version: format!("go{GO}") })
     }
 
+    /// As in `GOTOOLCHAIN`: this one if it is new enough, else the pinned one; a newer one where a module asks for it.
+    fn choice(&self) -> String {
+        let pinned = parse_version(&format!("go{GO}"));
+        match parse_version(&self.version) {
+            Some(found) if Some(found) < pinned => format!("go{GO}+auto"),
+            _ => "auto".to_owned(),
+        }
+    }
+
     /// A command of it that says nothing to, and takes nothing from, the user's own settings for builds.
     pub(crate) fn command(&self, folders: &GoFolders, action: &str) -> Run {
         Run::new(action, &self.go)
-            .env("GOTOOLCHAIN", format!("go{GO}+auto"))
+            .env("GOTOOLCHAIN", self.choice())
             .env("GOCACHE", folders.build.as_os_str())
             .env("GOMODCACHE", folders.modules.as_os_str())
             .env("CGO_ENABLED", "0")
@@ -121,6 +130,15 @@ mod tests {
     #[case("devel +abc", None)]
     fn versions_are_read(#[case] text: &str, #[case] expected: Option<(u32, u32)>) {
         assert_eq!(parse_version(text), expected);
+    }
+
+    #[rstest]
+    #[case("go1.26.8", "auto")]
+    #[case("go1.24.6", "auto")]
+    #[case("go1.22.1", "go1.24.6+auto")]
+    fn a_go_that_is_new_enough_is_used(#[case] version: &str, #[case] expected: &str) {
+        let toolchain = Toolchain { go: "go".into(), version: version.to_owned() };
+        assert_eq!(toolchain.choice(), expected);
     }
 
     #[test]
