@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cluster::{self, Cluster, KindProgram, LABEL, Names, Owner, owner_of};
+use crate::cluster::{self, Cluster, KindProgram, LABEL, Lock, Names, Owner, owner_of};
 use crate::command::find;
 use crate::docker::{self, Choice, DaemonPolicy, Docker, OwnDaemon};
 use crate::images::{Builder, Executables, GoBuilds, ImagePolicy, Images};
@@ -50,11 +50,17 @@ impl Environment {
         check_name(&settings.name)?;
         machine::check_disk(&settings.folders)?;
         let Settings { name, folders, oci_runtime, daemon, .. } = &settings;
+        // First of all: what fails after this takes the cluster down.
+        let lock = Lock::take(name, folders)?;
         let docker = docker::choose(*daemon, folders, oci_runtime, observer).await?;
-        match Self::on(&docker, &settings, observer).await {
+        match Self::on(&docker, lock, &settings, observer).await {
             Ok((images, cluster, minio, nfs)) => Ok(Self { docker, images, cluster, minio, nfs, settings }),
             Err(error) => {
-                if let Err(second) = take_down(&docker, name, folders, observer).await {
+                let removed = match Lock::take(name, folders) {
+                    Ok(lock) => take_down(&docker, &lock, folders, observer).await,
+                    Err(other) => Err(other),
+                };
+                if let Err(second) = removed {
                     observer
                         .notify(Event::Chosen(&format!("also, not everything could be removed: {second}")));
                 }
@@ -65,6 +71,7 @@ impl Environment {
 
     async fn on(
         docker: &Docker,
+        lock: Lock,
         settings: &Settings,
         observer: &dyn Observer,
     ) -> Result<(Images, Cluster, Minio, NfsServer), KindError> {
@@ -77,7 +84,7 @@ impl Environment {
         let program = KindProgram::ensure(&GoBuilds::new(folders, observer)).await?;
         let builder = Builder::new(*images, docker, folders, observer).await?;
         let images = builder.ensure(&Executables::new(executable.clone())).await?;
-        let cluster = Cluster::up(name, &images.node, &program, docker, folders, observer).await?;
+        let cluster = Cluster::up(lock, &images.node, &program, docker, folders, observer).await?;
         let owner = folders.id();
         let (minio, nfs) = tokio::try_join!(
             Minio::up(&cluster, docker, &owner, &images.minio, observer),
@@ -124,8 +131,8 @@ impl Environment {
     /// [`KindError`] naming what could not be removed.
     pub async fn down(self, observer: &dyn Observer) -> Result<(), KindError> {
         let Self { docker, settings, cluster, .. } = self;
-        drop(cluster);
-        take_down(&docker, &settings.name, &settings.folders, observer).await
+        let lock = cluster.into_lock();
+        take_down(&docker, &lock, &settings.folders, observer).await
     }
 
     /// Takes down what a run of these settings left, if anything, without bringing anything up.
@@ -134,17 +141,16 @@ impl Environment {
     /// [`KindError`] naming what could not be removed.
     pub async fn remove(settings: &Settings, observer: &dyn Observer) -> Result<(), KindError> {
         check_name(&settings.name)?;
+        let lock = Lock::take(&settings.name, &settings.folders)?;
         let own = OwnDaemon::of(&settings.folders);
         if own.process().is_some() {
             let program = find("docker")
                 .ok_or_else(|| KindError::machine("there is no docker program", "install it"))?;
             let docker = Docker::new(program, Some(own.host()), true);
-            return take_down(&docker, &settings.name, &settings.folders, observer).await;
+            return take_down(&docker, &lock, &settings.folders, observer).await;
         }
         match docker::search(settings.daemon).await {
-            Ok(Choice::Existing(docker)) => {
-                take_down(&docker, &settings.name, &settings.folders, observer).await
-            }
+            Ok(Choice::Existing(docker)) => take_down(&docker, &lock, &settings.folders, observer).await,
             // Without a daemon there is no container either; what a daemon of ours left goes with its folder.
             Ok(Choice::Start { .. }) | Err(KindError::Machine { .. }) => own.stop().await,
             Err(error) => Err(error),
@@ -155,12 +161,12 @@ impl Environment {
 /// Removes the containers, the network, the cluster, and a daemon of our own.
 async fn take_down(
     docker: &Docker,
-    name: &str,
+    lock: &Lock,
     folders: &Folders,
     observer: &dyn Observer,
 ) -> Result<(), KindError> {
-    let names = Names::of(name);
-    let folder = folders.root().join("clusters").join(name);
+    let names = Names::of(lock.name());
+    let folder = folders.root().join("clusters").join(lock.name());
     let label = format!("label={LABEL}={}", folders.id());
     for part in ["minio", "nfs"] {
         let container = names.container(part);
@@ -187,6 +193,7 @@ async fn take_down(
         ])
         .output()
         .await?;
+    cluster::close_network(docker, &names.network).await?;
     for network in networks.lines().map(str::trim).filter(|line| !line.is_empty()) {
         docker
             .command(format!("removing network {}", names.network))

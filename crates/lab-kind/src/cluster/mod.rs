@@ -2,6 +2,8 @@
 
 mod config;
 mod identity;
+mod lock;
+mod outward;
 mod program;
 
 use std::fs;
@@ -9,11 +11,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
 pub(crate) use config::OWNER_FOLDER;
 pub(crate) use identity::{Owner, owner_of};
+pub(crate) use lock::Lock;
+pub(crate) use outward::close as close_network;
 pub(crate) use program::KindProgram;
 
 use crate::docker::Docker;
@@ -41,8 +44,7 @@ pub struct Cluster {
     docker: Docker,
     /// The node's address on the cluster's network.
     address: String,
-    /// Held as long as the cluster is in use by this process.
-    _lock: Flock<fs::File>,
+    lock: Lock,
 }
 
 /// The names that belong to a cluster.
@@ -72,19 +74,18 @@ impl Cluster {
     /// Makes the cluster `name` of the node image `image`, or takes the one that is there.
     ///
     /// # Errors
-    /// When a cluster of that name isn't ours, or is in use, or can't be made. Of one that couldn't be made nothing is
-    /// left.
+    /// When a cluster of that name isn't ours, or can't be made. Of one that couldn't be made nothing is left.
     pub(crate) async fn up(
-        name: &str,
+        lock: Lock,
         image: &str,
         program: &KindProgram,
         docker: &Docker,
         folders: &Folders,
         observer: &dyn Observer,
     ) -> Result<Self, KindError> {
+        let name = lock.name();
         let names = Names::of(name);
         let folder = folders.make(&format!("clusters/{name}"))?;
-        let lock = lock(&folder, name)?;
         let owner = owner_of(docker, &names, &folder).await?;
         match owner {
             Owner::Nobody => {}
@@ -92,13 +93,7 @@ impl Cluster {
             Owner::Us { image: present } if present == image && is_complete(&folder) => {
                 if let Some(address) = reuse(docker, &names).await? {
                     observer.notify(Event::Chosen(&format!("the cluster {name} is there already")));
-                    return Ok(Self {
-                        name: name.to_owned(),
-                        folder,
-                        docker: docker.clone(),
-                        address,
-                        _lock: lock,
-                    });
+                    return Ok(Self { name: name.to_owned(), folder, docker: docker.clone(), address, lock });
                 }
                 remove(&names, program, docker, &folder, observer).await?;
             }
@@ -109,7 +104,7 @@ impl Cluster {
         match made {
             Ok(address) => {
                 step.done();
-                Ok(Self { name: name.to_owned(), folder, docker: docker.clone(), address, _lock: lock })
+                Ok(Self { name: name.to_owned(), folder, docker: docker.clone(), address, lock })
             }
             Err(error) => {
                 // What went wrong first is what counts.
@@ -176,6 +171,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets go of the cluster without taking it down; the right to do so goes on.
+    pub(crate) fn into_lock(self) -> Lock {
+        self.lock
+    }
+
     /// The folder of its files.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
@@ -219,23 +219,6 @@ pub(crate) fn not_ours(name: &str, words: &str) -> KindError {
     )
 }
 
-fn lock(folder: &Path, name: &str) -> Result<Flock<fs::File>, KindError> {
-    let path = folder.join("lock");
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(KindError::io("opening", &path))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::Error::EWOULDBLOCK => KindError::machine(
-            format!("the cluster {name} is in use by another mountlab"),
-            "wait for it to end, or choose another name",
-        ),
-        other => KindError::io("locking", &path)(other.into()),
-    })
-}
-
 async fn reuse(docker: &Docker, names: &Names) -> Result<Option<String>, KindError> {
     let Some(node) = docker.inspect("container", &names.node).await? else { return Ok(None) };
     if node["State"]["Running"] != true
@@ -243,6 +226,7 @@ async fn reuse(docker: &Docker, names: &Names) -> Result<Option<String>, KindErr
     {
         return Ok(None);
     }
+    outward::open(docker, &names.network).await?;
     Ok(address_of(&node, &names.network))
 }
 
@@ -271,6 +255,7 @@ async fn make(
             .output()
             .await?;
     }
+    outward::open(docker, &names.network).await?;
     let owner = folder.join("owner");
     fs::create_dir_all(&owner).map_err(KindError::io("making", &owner))?;
     let configuration = folder.join("cluster.yaml");
@@ -439,15 +424,5 @@ mod tests {
     )]
     fn what_keeps_a_node_from_being_ready(#[case] document: Value, #[case] expected: Option<&str>) {
         assert_eq!(obstacle(&document).as_deref(), expected);
-    }
-
-    #[test]
-    fn a_cluster_is_used_by_one_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = lock(folder.path(), "lab").unwrap();
-        let error = lock(folder.path(), "lab").unwrap_err().to_string();
-        assert!(error.contains("in use by another mountlab"), "{error}");
-        drop(first);
-        lock(folder.path(), "lab").unwrap();
     }
 }

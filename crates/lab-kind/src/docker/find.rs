@@ -148,8 +148,10 @@ fn own_daemon_obstacle() -> Option<(String, String)> {
         let remedy = "run as root, or have a Docker daemon started that you may use";
         return Some(("a Docker daemon is started by root".to_owned(), remedy.to_owned()));
     }
-    let missing: Vec<_> =
-        ["dockerd", "containerd", "runc"].into_iter().filter(|program| find(program).is_none()).collect();
+    let missing: Vec<_> = ["dockerd", "containerd", "runc", "iptables"]
+        .into_iter()
+        .filter(|program| find(program).is_none())
+        .collect();
     (!missing.is_empty()).then(|| (format!("{} is not installed", missing.join(", ")), INSTALL.to_owned()))
 }
 

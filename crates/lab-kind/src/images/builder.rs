@@ -47,6 +47,7 @@ impl<'a> Builder<'a> {
             Source::Registry => self.fetch(executables).await?,
             Source::Build => self.build(executables, &builds).await?,
         };
+        builds.sweep()?;
         Ok(images)
     }
 
@@ -73,7 +74,6 @@ impl<'a> Builder<'a> {
             self.nfs(&base),
             self.ours(executables),
         )?;
-        builds.sweep()?;
         Ok(Images { node, minio, nfs, mountlab, csi_agent, sandbox })
     }
 
