@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use nix::errno::Errno;
@@ -26,6 +27,10 @@ const BUFFER: usize = (1 << 20) + 4096;
 const SMALL: usize = 512 << 10;
 /// Requests that the kernel may send without a process that waits, such as reads ahead.
 const BACKGROUND: u16 = 64;
+/// Failures of the device one after the other, until it is given up.
+const MOST_FAILURES: u32 = 20;
+/// Pause after each of them.
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 /// Threads of one session.
 const THREADS: usize = 2;
 
@@ -79,6 +84,7 @@ impl Channel {
 
     /// The next message, or nothing when the mount has ended.
     fn receive(&self, buffer: &mut BytesMut) -> Option<Bytes> {
+        let mut failures = 0;
         loop {
             if buffer.len() < BUFFER {
                 *buffer = BytesMut::zeroed(BUFFER);
@@ -88,9 +94,17 @@ impl Channel {
                 Ok(length) => return Some(buffer.split_to(length).freeze()),
                 // A request that was taken back before it could be read.
                 Err(Errno::ENOENT | Errno::EINTR | Errno::EAGAIN) => {}
-                Err(Errno::ENODEV) => return None,
+                // Unmounted, or ended by force.
+                Err(Errno::ENODEV | Errno::ECONNABORTED) => return None,
+                // Whoever waits for an answer would do so for good if this thread ended: short of memory, say, a
+                // request that couldn't be read comes again.
+                Err(error) if failures < MOST_FAILURES => {
+                    failures += 1;
+                    tracing::warn!(%error, "the FUSE device fails");
+                    std::thread::park_timeout(FAILURE_PAUSE);
+                }
                 Err(error) => {
-                    tracing::error!(%error, "the FUSE device failed");
+                    tracing::error!(%error, "the FUSE device failed for good");
                     return None;
                 }
             }

@@ -195,6 +195,16 @@ impl Agent {
         std::fs::read_to_string(self.directory.path().join("stderr")).expect("its log")
     }
 
+    /// What can be said when something went wrong: whether it still runs, or how it ended, and its log.
+    pub fn last_words(&mut self) -> String {
+        let state = match self.child.try_wait() {
+            Ok(None) => "csi-node still runs".to_owned(),
+            Ok(Some(status)) => format!("csi-node has ended: {status}"),
+            Err(error) => format!("csi-node can't be looked at: {error}"),
+        };
+        format!("{state}; its log: {}", self.stderr())
+    }
+
     pub fn process(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a process number")
     }

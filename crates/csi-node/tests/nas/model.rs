@@ -269,7 +269,7 @@ fn generated_operations_have_the_results_of_a_local_directory() {
         // More of them by hand: CSI_NODE_NAS_CASES=5000 cargo test -p csi-node --test nas model
         let count = std::env::var("CSI_NODE_NAS_CASES").map_or(200, |count| count.parse().expect("a number"));
         let nas = Nas::start().await;
-        let agent = nas.agent().await;
+        let mut agent = nas.agent().await;
         let root = mount(&agent, "model", &[]).await;
         let local = tempfile::tempdir().expect("a directory");
         for number in 0..count {
@@ -281,7 +281,7 @@ fn generated_operations_have_the_results_of_a_local_directory() {
                 std::panic::catch_unwind(|| compare(number, &steps, mounted, plain, exported)).is_ok()
             })
             .await;
-            assert!(compared, "the agent's last words: {}", agent.stderr());
+            assert!(compared, "{}", agent.last_words());
         }
         agent.unpublish(&root).await.expect("unmounted");
         assert!(!agent.stderr().contains("panicked"), "{}", agent.stderr());
