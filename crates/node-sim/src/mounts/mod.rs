@@ -20,7 +20,7 @@ use table::Line;
 pub struct Mount {
     /// Where it is mounted, as a path inside the container.
     pub path: String,
-    /// The symbolic links of the container's root that lead to it, at its top level and one below.
+    /// The symbolic links of the container's root that lead to it.
     pub links: Vec<String>,
     /// File system type, such as `fuse.ossfs` or `nfs`.
     pub file_system: String,
