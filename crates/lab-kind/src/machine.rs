@@ -173,6 +173,11 @@ pub(crate) fn check_disk(folders: &Folders) -> Result<(), KindError> {
     refuse_full(disk(folders, SPACE_TO_RUN))
 }
 
+/// Refuses to begin to build everything where there is no room for it.
+pub(crate) fn check_disk_to_build(folders: &Folders) -> Result<(), KindError> {
+    refuse_full(disk(folders, SPACE_TO_BUILD))
+}
+
 fn refuse_full(requirement: Requirement) -> Result<(), KindError> {
     if requirement.met {
         return Ok(());

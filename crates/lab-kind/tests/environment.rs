@@ -1,5 +1,4 @@
 //! The environment on real Docker. Needs the executable in `MOUNTLAB`, as `make e2e` gives it.
-#![cfg(feature = "e2e")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::BTreeSet;

@@ -11,7 +11,7 @@ use crate::observer::{Event, Observer, Step};
 use crate::versions::{
     CONTROL_PLANE_PROGRAMS, DEBIAN, GO_PROGRAMS, KUBERNETES, MINIO_IMAGE, NODE_IMAGE, NODE_PROGRAMS,
 };
-use crate::{Folders, KindError};
+use crate::{Folders, KindError, machine};
 
 /// Makes images.
 pub struct Builder<'a> {
@@ -105,6 +105,7 @@ impl<'a> Builder<'a> {
         if self.docker.has_image(&image).await? {
             return Ok(image);
         }
+        machine::check_disk_to_build(self.folders)?;
         let (programs, ..) = try_join!(
             async {
                 let programs =
