@@ -91,10 +91,7 @@ impl Environment {
             NfsServer::up(&cluster, docker, &owner, &images.nfs, observer),
         )?;
         let step = Step::begin(observer, "loading images into the cluster");
-        for image in [&images.mountlab, &images.csi_agent, &images.sandbox] {
-            step.progress(image);
-            cluster.load(image, &[]).await?;
-        }
+        cluster.load(&[&images.mountlab, &images.csi_agent, &images.sandbox]).await?;
         step.done();
         Ok((images, cluster, minio, nfs))
     }

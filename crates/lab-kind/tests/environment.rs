@@ -91,6 +91,30 @@ fn in_pod(environment: &Environment, name: &str, script: &str) -> String {
     said
 }
 
+/// Is told of the moment when a cluster is half made.
+struct HalfWay(tokio::sync::Notify);
+
+impl Observer for HalfWay {
+    fn notify(&self, event: Event<'_>) {
+        if matches!(event, Event::Progress { detail, .. } if detail.contains("Starting control-plane")) {
+            self.0.notify_one();
+        }
+    }
+}
+
+/// Gives up in the middle of making the cluster, without a chance to tidy up: kind is killed.
+async fn killed_half_way(name: &str) {
+    let half_way = HalfWay(tokio::sync::Notify::new());
+    tokio::select! {
+        outcome = Environment::up(settings(name), &half_way) => panic!("it was not interrupted: {:?}", outcome.err()),
+        () = half_way.0.notified() => {}
+    }
+}
+
+fn mountlab_socket(host: Option<&str>) -> Option<PathBuf> {
+    host?.strip_prefix("unix://").map(PathBuf::from)
+}
+
 fn network_interfaces() -> BTreeSet<String> {
     let entries = std::fs::read_dir("/sys/class/net").expect("a list of interfaces");
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
@@ -112,7 +136,9 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
     let name = "mountlab-test";
     let (interfaces, kubeconfig) = (network_interfaces(), user_kubeconfig());
     Environment::remove(&settings(name), &Shown).await.expect("nothing of before is in the way");
-    let environment = Environment::up(settings(name), &Shown).await.expect("an environment");
+    killed_half_way(name).await;
+    let environment =
+        Environment::up(settings(name), &Shown).await.expect("an environment, in place of half of one");
 
     // Pods reach both servers, and the name service says no when there is no such name.
     let store = environment.minio();
@@ -163,7 +189,7 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
 
     // Names for an image that the node has.
     let image = environment.images().sandbox.clone();
-    environment.cluster().load(&image, &["code-interpreter:v1.6".to_owned()]).await.expect("another name");
+    environment.cluster().name_image(&image, "code-interpreter:v1.6").await.expect("another name");
 
     // In use is in use; and another cluster's name is not ours to take.
     let error = Environment::up(settings(name), &Shown).await.expect_err("it is in use").to_string();
@@ -185,11 +211,29 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
     assert!(left.contains(stranger) && left.contains(&node), "both are still there: {left}");
     docker(&environment, &["rm", stranger]);
 
-    let own = environment.docker().is_own();
+    let (docker, host) = (environment.docker().clone(), environment.docker().host().map(str::to_owned));
     environment.down(&Shown).await.expect("it goes down");
-    if own {
+    // A daemon of ours ends with its last container, and takes its mounts along; another cluster of ours may be up.
+    let ended = docker.is_own() && !mountlab_socket(host.as_deref()).is_some_and(|socket| socket.exists());
+    if ended {
         assert_eq!(mounts_of(&settings(name).folders), Vec::<String>::new());
-        assert!(!PathBuf::from(format!("/run/mountlab-{}", settings(name).folders.id())).exists());
+    } else {
+        for kind in ["container", "network"] {
+            for part in ["control-plane", "minio", "nfs", "network"] {
+                let left = docker.inspect(kind, &format!("{name}-{part}")).await.expect("an answer");
+                assert!(left.is_none(), "{kind} {name}-{part} is left");
+            }
+        }
+    }
+    if docker.is_own() {
+        let rules = Command::new("iptables")
+            .args(["--table", "nat", "--list-rules"])
+            .output()
+            .expect("iptables runs");
+        assert!(
+            !String::from_utf8_lossy(&rules.stdout).contains(&format!("{name}-network")),
+            "a rule is left"
+        );
     }
     let left: Vec<String> = network_interfaces().difference(&interfaces).cloned().collect();
     assert_eq!(left, Vec::<String>::new(), "interfaces are left");

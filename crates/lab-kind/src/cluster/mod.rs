@@ -151,24 +151,35 @@ impl Cluster {
         published(&self.docker, &self.node(), DOOR).await
     }
 
-    /// Gives the node's container runtime an image that Docker has, and further names for it. Pods find it by each of
-    /// them, whatever stood for that name before; with `imagePullPolicy: IfNotPresent` or `Never` nothing is pulled.
+    /// Gives the node's container runtime images that Docker has. Pods find them with `imagePullPolicy: IfNotPresent`
+    /// or `Never`; nothing is pulled.
     ///
     /// # Errors
     /// When there is no such image.
-    pub async fn load(&self, image: &str, names: &[String]) -> Result<(), KindError> {
+    pub async fn load(&self, images: &[&str]) -> Result<(), KindError> {
         let node = self.node();
-        let full = canonical(image);
         let present =
             self.docker.exec(&node, &["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]).await?;
-        if !present.lines().any(|line| line == full) {
-            self.docker.load_into(&node, &[image.to_owned()]).await?;
+        // Together, for what they share is then moved once.
+        let missing: Vec<String> = images
+            .iter()
+            .filter(|image| !present.lines().any(|line| line == canonical(image)))
+            .map(|image| (*image).to_owned())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
         }
-        for name in names {
-            let words = ["ctr", "--namespace", "k8s.io", "images", "tag", "--force", &full, &canonical(name)];
-            self.docker.exec(&node, &words).await?;
-        }
-        Ok(())
+        self.docker.load_into(&node, &missing).await
+    }
+
+    /// Gives an image of the node's container runtime a further name, whatever stood for that name before.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub async fn name_image(&self, image: &str, name: &str) -> Result<(), KindError> {
+        let (image, name) = (canonical(image), canonical(name));
+        let words = ["ctr", "--namespace", "k8s.io", "images", "tag", "--force", &image, &name];
+        self.docker.exec(&self.node(), &words).await.map(drop)
     }
 
     /// Lets go of the cluster without taking it down; the right to do so goes on.

@@ -253,4 +253,28 @@ mod tests {
         assert_eq!(settings["bridge"], "none");
         assert_eq!(settings["iptables"], false);
     }
+
+    #[cfg(feature = "e2e")]
+    #[tokio::test]
+    async fn a_daemon_is_started_found_and_gone_with_its_mounts() {
+        use crate::observer::Silent;
+
+        let executable =
+            std::path::PathBuf::from(std::env::var_os("MOUNTLAB").expect("MOUNTLAB names the executable"));
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = daemon(&folder.path().canonicalize().unwrap());
+        let program = find("docker").expect("the docker program");
+        let docker = daemon.start(&program, &executable, &Silent).await.unwrap();
+        let process = daemon.process().expect("a process");
+        daemon.start(&program, &executable, &Silent).await.unwrap();
+        assert_eq!(daemon.process(), Some(process), "it was found, not started again");
+        assert_eq!(docker.inspect("network", "bridge").await.unwrap(), None, "it makes no bridge");
+        daemon.stop().await.unwrap();
+        assert_eq!(daemon.process(), None);
+        let table = fs::read_to_string("/proc/self/mounts").unwrap();
+        let left: Vec<&str> =
+            table.lines().filter(|line| line.contains(daemon.data.to_str().unwrap())).collect();
+        assert_eq!(left, Vec::<&str>::new());
+        assert!(!daemon.run.exists());
+    }
 }
