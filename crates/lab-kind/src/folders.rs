@@ -37,7 +37,12 @@ impl Folders {
     /// # Errors
     /// When it can't be made.
     pub fn below(root: &Path) -> Result<Self, KindError> {
-        fs::create_dir_all(root).map_err(KindError::io("making", root))?;
+        fs::create_dir_all(root).map_err(|error| {
+            KindError::machine(
+                format!("the cache folder {} can't be made ({error})", root.display()),
+                "set XDG_CACHE_HOME to a folder you can write",
+            )
+        })?;
         let root = root.canonicalize().map_err(KindError::io("finding", root))?;
         Ok(Self { root })
     }
@@ -78,6 +83,12 @@ mod tests {
         let other = Folders::below(&folder.path().join("other")).unwrap();
         assert_ne!(one.id(), other.id());
         assert_eq!(one.id(), Folders::below(one.root()).unwrap().id());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_comes_with_its_remedy() {
+        let error = Folders::below(Path::new("/proc/no/folder")).unwrap_err().to_string();
+        assert!(error.contains("/proc/no/folder") && error.contains("XDG_CACHE_HOME"), "{error}");
     }
 
     #[test]

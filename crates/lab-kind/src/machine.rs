@@ -8,7 +8,8 @@ use nix::sys::statvfs::statvfs;
 use crate::cluster::KindProgram;
 use crate::command::find;
 use crate::docker::{self, Choice, DaemonPolicy, Docker};
-use crate::images::{Source, Toolchain, reachable};
+use crate::images::{GoBuilds, Source, Toolchain, reachable};
+use crate::observer::Silent;
 use crate::versions::{KIND, KUBERNETES};
 use crate::{Folders, KindError};
 
@@ -32,7 +33,7 @@ pub async fn requirements(folders: &Folders) -> Vec<Requirement> {
     vec![
         daemon(choice),
         images(source),
-        kind(building).await,
+        kind(folders, building).await,
         go(building).await,
         mmdebstrap(building),
         disk(folders, if building { SPACE_TO_BUILD } else { SPACE_TO_RUN }),
@@ -99,7 +100,7 @@ fn images(source: Source) -> Requirement {
     }
 }
 
-async fn kind(building: bool) -> Requirement {
+async fn kind(folders: &Folders, building: bool) -> Requirement {
     let requirement = |met, found: String, remedy: String| Requirement {
         name: "kind",
         purpose: "makes the cluster",
@@ -108,6 +109,9 @@ async fn kind(building: bool) -> Requirement {
         found,
         remedy,
     };
+    if KindProgram::built(&GoBuilds::new(folders, &Silent)).is_some() {
+        return requirement(true, format!("kind {KIND}, built before"), String::new());
+    }
     match KindProgram::on_path().await {
         Ok(Some((_, version))) => requirement(true, format!("kind {version}"), String::new()),
         Ok(None) => match Toolchain::search().await {

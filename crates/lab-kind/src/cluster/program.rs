@@ -24,12 +24,18 @@ impl KindProgram {
         Ok(is_new_enough(&version).then_some((Self { place }, version)))
     }
 
+    /// The pinned one, if it was built before.
+    pub(crate) fn built(builds: &GoBuilds<'_>) -> Option<Self> {
+        let [program, ..] = &GO_PROGRAMS;
+        let place = builds.place(program.name, &GoBuilds::key(program));
+        place.is_file().then_some(Self { place })
+    }
+
     /// The one on the path, or the pinned one, built if need be.
     pub(crate) async fn ensure(builds: &GoBuilds<'_>) -> Result<Self, KindError> {
         let [program, ..] = &GO_PROGRAMS;
-        let built = builds.place(program.name, &GoBuilds::key(program));
-        if built.is_file() {
-            return Ok(Self { place: built });
+        if let Some(built) = Self::built(builds) {
+            return Ok(built);
         }
         if let Some((found, _)) = Self::on_path().await? {
             return Ok(found);
