@@ -6,10 +6,10 @@ use crate::cluster::{self, Cluster, KindProgram, LABEL, Lock, Names, Owner, owne
 use crate::command::find;
 use crate::docker::{self, Choice, DaemonPolicy, Docker, OwnDaemon};
 use crate::images::{Builder, Executables, GoBuilds, ImagePolicy, Images};
-use crate::machine;
 use crate::observer::{Event, Observer, Step};
 use crate::storage::{Minio, NfsServer};
 use crate::{Folders, KindError};
+use crate::{lock, machine};
 
 /// How the environment is to be.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Environment {
         // First of all: what fails after this takes the cluster down.
         let lock = Lock::take(name, folders)?;
         let docker = docker::choose(*daemon, folders, oci_runtime, observer).await?;
-        match Self::on(&docker, lock, &settings, observer).await {
+        match Box::pin(Self::on(&docker, lock, &settings, observer)).await {
             Ok((images, cluster, minio, nfs)) => Ok(Self { docker, images, cluster, minio, nfs, settings }),
             Err(error) => {
                 let removed = match Lock::take(name, folders) {
@@ -71,7 +71,7 @@ impl Environment {
 
     async fn on(
         docker: &Docker,
-        lock: Lock,
+        right: Lock,
         settings: &Settings,
         observer: &dyn Observer,
     ) -> Result<(Images, Cluster, Minio, NfsServer), KindError> {
@@ -81,10 +81,15 @@ impl Environment {
         if let Owner::Other(words) = owner_of(docker, &Names::of(name), &folder).await? {
             return Err(cluster::not_ours(name, &words));
         }
-        let program = KindProgram::ensure(&GoBuilds::new(folders, observer)).await?;
+        let turn = lock::building(folders, observer).await?;
+        let builds = GoBuilds::new(folders, observer);
         let builder = Builder::new(*images, docker, folders, observer).await?;
-        let images = builder.ensure(&Executables::new(executable.clone())).await?;
-        let cluster = Cluster::up(lock, &images.node, &program, docker, folders, observer).await?;
+        let executables = Executables::new(executable.clone());
+        let (program, images) =
+            tokio::try_join!(KindProgram::ensure(&builds), builder.ensure(&executables, &builds))?;
+        builds.sweep()?;
+        drop(turn);
+        let cluster = Cluster::up(right, &images.node, &program, docker, folders, observer).await?;
         let owner = folders.id();
         let (minio, nfs) = tokio::try_join!(
             Minio::up(&cluster, docker, &owner, &images.minio, observer),

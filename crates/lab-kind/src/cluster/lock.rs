@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 
+use crate::lock::try_lock;
 use crate::{Folders, KindError};
 
 /// The right to make, use and remove the cluster of a name. Gone with the value, or with the process.
@@ -21,18 +22,11 @@ impl Lock {
     pub(crate) fn take(name: &str, folders: &Folders) -> Result<Self, KindError> {
         // Beside the cluster's folder: that one is removed with the cluster.
         let path = folders.make("clusters")?.join(format!("{name}.lock"));
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(KindError::io("opening", &path))?;
-        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::Error::EWOULDBLOCK => KindError::machine(
+        let file = try_lock(&path)?.ok_or_else(|| {
+            KindError::machine(
                 format!("the cluster {name} is in use by another mountlab"),
                 "wait for it to end, or choose another name",
-            ),
-            other => KindError::io("locking", &path)(other.into()),
+            )
         })?;
         Ok(Self { name: name.to_owned(), _file: file })
     }

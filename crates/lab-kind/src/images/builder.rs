@@ -14,7 +14,7 @@ use crate::versions::{
 use crate::{Folders, KindError, machine};
 
 /// Makes images.
-pub struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     docker: &'a Docker,
     folders: &'a Folders,
     observer: &'a dyn Observer,
@@ -26,7 +26,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// When Docker doesn't answer.
-    pub async fn new(
+    pub(crate) async fn new(
         policy: ImagePolicy,
         docker: &'a Docker,
         folders: &'a Folders,
@@ -41,14 +41,15 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// The first image that can't be had; the others are given up.
-    pub async fn ensure(&self, executables: &Executables) -> Result<Images, KindError> {
-        let builds = GoBuilds::new(self.folders, self.observer);
-        let images = match self.source {
-            Source::Registry => self.fetch(executables).await?,
-            Source::Build => self.build(executables, &builds).await?,
-        };
-        builds.sweep()?;
-        Ok(images)
+    pub(crate) async fn ensure(
+        &self,
+        executables: &Executables,
+        builds: &GoBuilds<'_>,
+    ) -> Result<Images, KindError> {
+        match self.source {
+            Source::Registry => self.fetch(executables).await,
+            Source::Build => self.build(executables, builds).await,
+        }
     }
 
     async fn fetch(&self, executables: &Executables) -> Result<Images, KindError> {

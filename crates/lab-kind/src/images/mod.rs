@@ -22,7 +22,7 @@ mod toolchain;
 
 use std::path::PathBuf;
 
-pub use builder::Builder;
+pub(crate) use builder::Builder;
 pub(crate) use go::GoBuilds;
 pub use source::ImagePolicy;
 pub(crate) use source::{Source, described, reachable};
@@ -31,7 +31,7 @@ pub(crate) use toolchain::Toolchain;
 /// What the names of built images begin with.
 pub(crate) const BUILT: &str = "mountlab.dev/";
 
-/// The images that exist once [`Builder::ensure`] has returned.
+/// The images that exist once an environment is up.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Images {
     /// A node of the cluster.

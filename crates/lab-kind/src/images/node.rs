@@ -73,7 +73,8 @@ pub(crate) async fn fill(
     names: &[String],
     image: &str,
 ) -> Result<(), KindError> {
-    let container = format!("mountlab-filling-{}", std::process::id());
+    // One at a time on this machine ([`crate::lock::building`]); what a killed run left is removed.
+    let container = "mountlab-filling".to_owned();
     docker.remove_container(&container).await?;
     docker
         .command("starting a node to put images into")
