@@ -1,11 +1,13 @@
 //! Bytes that were stored once and never change: small ones in memory, the others in files of their own.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+
+use super::buffers::Buffers;
 
 /// Blobs of at most this many bytes may stay in memory.
 pub(super) const SMALL: u64 = 64 * 1024;
@@ -19,12 +21,13 @@ pub(crate) struct Blobs {
     directory: PathBuf,
     made: AtomicU64,
     in_memory: Arc<AtomicU64>,
+    buffers: Buffers,
 }
 
 impl Blobs {
     /// Keeps its files in `directory`, which must exist.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory, made: AtomicU64::new(0), in_memory: Arc::default() }
+        Self { directory, made: AtomicU64::new(0), in_memory: Arc::default(), buffers: Buffers::default() }
     }
 
     /// A blob in memory, unless `bytes` is too large or the budget is used up.
@@ -44,7 +47,7 @@ impl Blobs {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.join(format!("{number:x}"));
         let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok((file, OwnedFile(path)))
+        Ok((file, OwnedFile { path, buffers: self.buffers.clone() }))
     }
 }
 
@@ -63,18 +66,21 @@ impl Drop for Lease {
 
 /// A file that is removed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct OwnedFile(PathBuf);
+pub(crate) struct OwnedFile {
+    path: PathBuf,
+    buffers: Buffers,
+}
 
 impl OwnedFile {
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for OwnedFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(path = %self.0.display(), %error, "blob file not removed");
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "blob file not removed");
         }
     }
 }
@@ -94,22 +100,18 @@ pub(crate) enum Blob {
 }
 
 impl Blob {
-    /// Reads `length` bytes from `offset` on. Blocks on the file system.
+    /// Reads `length` bytes, at most [`BUFFER_SIZE`](super::buffers::BUFFER_SIZE), from `offset` on. Blocks on the file
+    /// system.
     pub(super) fn read(&self, offset: u64, length: usize) -> std::io::Result<Bytes> {
         match self {
             Self::Memory { bytes, .. } => {
                 let start = usize::try_from(offset).map_err(std::io::Error::other)?;
                 Ok(bytes.slice(start..start + length))
             }
-            Self::File(file) => {
-                let mut file = std::fs::File::open(file.path())?;
+            Self::File(owned) => {
+                let mut file = std::fs::File::open(owned.path())?;
                 file.seek(SeekFrom::Start(offset))?;
-                let mut bytes = Vec::with_capacity(length);
-                file.take(length as u64).read_to_end(&mut bytes)?;
-                if bytes.len() < length {
-                    return Err(std::io::ErrorKind::UnexpectedEof.into());
-                }
-                Ok(bytes.into())
+                owned.buffers.read(&mut file, length)
             }
         }
     }

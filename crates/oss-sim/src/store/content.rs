@@ -15,9 +15,10 @@ use s3s::stream::{ByteStream, RemainingLength};
 use tokio::task::JoinHandle;
 
 use super::blob::Blob;
+use super::buffers::BUFFER_SIZE;
 
 /// How many bytes one read of a file asks for; one such read is under way while another is being sent.
-const READ_SIZE: u64 = 512 * 1024;
+const READ_SIZE: u64 = BUFFER_SIZE as u64;
 
 /// A range of a blob.
 #[derive(Clone, Debug)]

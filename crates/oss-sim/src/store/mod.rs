@@ -7,6 +7,7 @@
 //! ```
 
 mod blob;
+mod buffers;
 mod content;
 mod error;
 mod listing;
