@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use capabilities::can_raise_limits;
 pub use find::DaemonPolicy;
 pub(crate) use find::{Choice, choose, search};
 pub(crate) use own::OwnDaemon;

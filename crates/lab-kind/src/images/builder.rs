@@ -5,8 +5,8 @@ use tokio::try_join;
 use super::context::{Context, content_key};
 use super::go::GoBuilds;
 use super::node::{self, ControlPlane};
-use super::{Executables, ImagePolicy, Images, Source, base, recipes};
-use crate::docker::Docker;
+use super::{BUILT, Executables, ImagePolicy, Images, Source, base, recipes};
+use crate::docker::{Docker, can_raise_limits};
 use crate::observer::{Event, Observer, Step};
 use crate::versions::{
     CONTROL_PLANE_PROGRAMS, DEBIAN, GO_PROGRAMS, KUBERNETES, MINIO_IMAGE, NODE_IMAGE, NODE_PROGRAMS,
@@ -46,16 +46,24 @@ impl<'a> Builder<'a> {
         executables: &Executables,
         builds: &GoBuilds<'_>,
     ) -> Result<Images, KindError> {
-        match self.source {
-            Source::Registry => self.fetch(executables).await,
-            Source::Build => self.build(executables, builds).await,
+        let images = match self.source {
+            Source::Registry => self.fetch(executables).await?,
+            Source::Build => self.build(executables, builds).await?,
+        };
+        let Images { node, minio, nfs, mountlab, csi_agent, sandbox } = &images;
+        for image in [node, minio, nfs, mountlab, csi_agent, sandbox]
+            .into_iter()
+            .filter(|name| name.starts_with(BUILT))
+        {
+            self.forget_older(image).await?;
         }
+        Ok(images)
     }
 
     async fn fetch(&self, executables: &Executables) -> Result<Images, KindError> {
         let base = self.base(DEBIAN).await?;
         let (node, minio, nfs, (mountlab, csi_agent, sandbox)) = try_join!(
-            base::pull(NODE_IMAGE, self.docker, self.folders, self.observer),
+            self.public_node(),
             base::pull(MINIO_IMAGE, self.docker, self.folders, self.observer),
             self.nfs(&base),
             self.ours(executables),
@@ -76,6 +84,15 @@ impl<'a> Builder<'a> {
             self.ours(executables),
         )?;
         Ok(Images { node, minio, nfs, mountlab, csi_agent, sandbox })
+    }
+
+    /// kind's own node, changed for a machine whose containers can't raise limits.
+    async fn public_node(&self) -> Result<String, KindError> {
+        let node = base::pull(NODE_IMAGE, self.docker, self.folders, self.observer).await?;
+        if can_raise_limits() {
+            return Ok(node);
+        }
+        self.image(&Context::new("relaxed-node", recipes::RELAXED_NODE).argument("BASE", &node), None).await
     }
 
     async fn base(&self, release: &str) -> Result<String, KindError> {
@@ -170,9 +187,6 @@ impl<'a> Builder<'a> {
         let csi_agent = self.image(&recipe, Some("csi-agent")).await?;
         let mountlab = self.image(&recipe, Some("mountlab")).await?;
         let sandbox = self.image(&sandbox, None).await?;
-        for image in [&csi_agent, &mountlab] {
-            self.forget_older(image).await?;
-        }
         Ok((mountlab, csi_agent, sandbox))
     }
 
@@ -193,7 +207,7 @@ impl<'a> Builder<'a> {
         Ok(name)
     }
 
-    /// Removes the images that earlier builds of our executables left, unless a container uses them.
+    /// Removes the images that an earlier recipe or executable left under the same name, unless a container uses them.
     async fn forget_older(&self, image: &str) -> Result<(), KindError> {
         let (repository, _) = image.split_once(':').unwrap_or((image, ""));
         let listed = self

@@ -37,6 +37,8 @@ pub(crate) const KUBERNETES: &[File] = recipe!("kubernetes": "Dockerfile");
 
 pub(crate) const ENTRY_POINTS: &[File] = recipe!("entry-points": "Dockerfile");
 
+pub(crate) const RELAXED_NODE: &[File] = recipe!("relaxed-node": "Dockerfile");
+
 pub(crate) const MINIO: &[File] = recipe!("minio": "Dockerfile");
 
 pub(crate) const NFS: &[File] = recipe!("nfs":
@@ -65,6 +67,7 @@ mod tests {
     #[case("packages", PACKAGES)]
     #[case("kubernetes", KUBERNETES)]
     #[case("entry-points", ENTRY_POINTS)]
+    #[case("relaxed-node", RELAXED_NODE)]
     #[case("minio", MINIO)]
     #[case("nfs", NFS)]
     #[case("mountlab", MOUNTLAB)]
