@@ -55,6 +55,8 @@ pub(crate) struct Run {
     /// Where to run
     #[arg(long, value_enum, default_value_t)]
     pub(crate) backend: BackendName,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
     /// Only scenarios whose name contains this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
@@ -77,12 +79,42 @@ pub(crate) struct Run {
     pub(crate) output: Output,
 }
 
+/// Which cluster, for `--backend cluster`.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of --backend cluster")]
+pub(crate) struct Cluster {
+    /// Kubeconfig of the cluster
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Name of the context that may be used; it must be the kubeconfig's current one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_context: Option<String>,
+    /// Base URL of the cluster's E2B API
+    #[arg(long, value_name = "URL")]
+    pub(crate) e2b_url: Option<String>,
+    /// The operator's key of the E2B API; better given in the environment, arguments can be read by everybody
+    #[arg(long, value_name = "KEY", env = "E2B_ADMIN_KEY", hide_env_values = true)]
+    pub(crate) e2b_key: Option<String>,
+    /// Object store for scenarios with buckets, as CSI agents reach it; its key comes from `OSS_ACCESS_KEY_ID` and
+    /// `OSS_ACCESS_KEY_SECRET`
+    #[arg(long, value_name = "URL")]
+    pub(crate) oss_endpoint: Option<String>,
+    /// The object store as this machine reaches it [default: the same]
+    #[arg(long, value_name = "URL")]
+    pub(crate) oss_endpoint_here: Option<String>,
+    /// Region of the object store
+    #[arg(long, value_name = "NAME", default_value = "us-east-1")]
+    pub(crate) oss_region: String,
+}
+
 /// `mountlab up`
 #[derive(Args, Debug)]
 pub(crate) struct Up {
     /// Where to bring it up
     #[arg(long, value_enum, default_value_t)]
     pub(crate) backend: BackendName,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
     /// Make this bucket in the lab's object store; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) bucket: Vec<String>,
@@ -217,6 +249,8 @@ pub(crate) enum BackendName {
     /// In namespaces of this machine, without Docker or a cluster.
     #[default]
     Embedded,
+    /// On a cluster where the system is installed already.
+    Cluster,
 }
 
 /// Benchmarks.

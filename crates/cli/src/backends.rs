@@ -1,19 +1,67 @@
 //! Which backends this program has.
 
-use std::io;
+use std::env::VarError;
 
+use anyhow::Context as _;
 use clock::SystemClock;
 use lab::Backend;
+use lab_cluster::{ClusterOptions, StoreOptions};
 use lab_embedded::Embedded;
 
-use crate::arguments::BackendName;
+use crate::arguments::{BackendName, Cluster};
 
-/// The backend of that name.
+/// The backend of that name; `cluster` says which cluster, where one is needed.
 ///
 /// # Errors
-/// When the path of this very executable can't be read: labs are started from it.
-pub(crate) fn get(name: BackendName) -> io::Result<Box<dyn Backend>> {
+/// When options are missing, or the path of this very executable can't be read: labs are started from it.
+pub(crate) fn get(name: BackendName, cluster: &Cluster) -> anyhow::Result<Box<dyn Backend>> {
     match name {
-        BackendName::Embedded => Ok(Box::new(Embedded::new(std::env::current_exe()?, SystemClock::shared()))),
+        BackendName::Embedded => Ok(Box::new(embedded()?)),
+        BackendName::Cluster => {
+            let options = cluster_options(cluster)?;
+            Ok(Box::new(lab_cluster::Cluster::new(options, SystemClock::shared())))
+        }
     }
+}
+
+/// The embedded backend.
+///
+/// # Errors
+/// When the path of this very executable can't be read.
+pub(crate) fn embedded() -> std::io::Result<Embedded> {
+    Ok(Embedded::new(std::env::current_exe()?, SystemClock::shared()))
+}
+
+fn cluster_options(cluster: &Cluster) -> anyhow::Result<ClusterOptions> {
+    let allowed_context = cluster.allow_context.clone().context(
+        "--backend cluster makes objects on somebody's cluster: say which by --allow-context NAME, the kubeconfig's \
+         current context",
+    )?;
+    Ok(ClusterOptions {
+        kubeconfig: cluster.kubeconfig.clone().context("--backend cluster needs --kubeconfig FILE")?,
+        allowed_context,
+        e2b_url: cluster.e2b_url.clone().context("--backend cluster needs --e2b-url URL")?,
+        e2b_key: cluster
+            .e2b_key
+            .clone()
+            .context("--backend cluster needs the operator's key: --e2b-key KEY or E2B_ADMIN_KEY")?,
+        object_store: store_options(cluster)?,
+    })
+}
+
+fn store_options(cluster: &Cluster) -> anyhow::Result<Option<StoreOptions>> {
+    let Some(inside_endpoint) = cluster.oss_endpoint.clone() else { return Ok(None) };
+    let key = |name: &'static str| -> Result<String, anyhow::Error> {
+        std::env::var(name).map_err(|error| match error {
+            VarError::NotPresent => anyhow::anyhow!("--oss-endpoint needs {name} in the environment"),
+            VarError::NotUnicode(_) => anyhow::anyhow!("{name} in the environment is no text"),
+        })
+    };
+    Ok(Some(StoreOptions {
+        outside_endpoint: cluster.oss_endpoint_here.clone().unwrap_or_else(|| inside_endpoint.clone()),
+        inside_endpoint,
+        region: cluster.oss_region.clone(),
+        access_key_id: key("OSS_ACCESS_KEY_ID")?,
+        access_key_secret: key("OSS_ACCESS_KEY_SECRET")?,
+    }))
 }

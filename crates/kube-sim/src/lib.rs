@@ -21,6 +21,7 @@
 
 mod api;
 mod error;
+mod exec;
 mod faults;
 mod fields;
 mod http;
@@ -46,6 +47,7 @@ use clock::SharedClock;
 use journal::Journal;
 use tokio::net::TcpListener;
 
+pub use exec::{Finished, NotRun, PodCommands};
 pub use faults::{ApiFault, Faults, RequestFacts};
 pub use identity::IdentityError;
 pub use logs::{LogOptions, LogsUnavailable, PodLogs};
@@ -106,6 +108,11 @@ impl KubeSim {
     /// The bearer token that [`KubeSim::serve_https`] asks for. It is a secret.
     pub fn token(&self) -> &str {
         self.server.identity.token()
+    }
+
+    /// Names whoever carries out `kubectl exec`.
+    pub fn set_pod_commands(&self, commands: Arc<dyn PodCommands>) {
+        self.server.set_commands(commands);
     }
 
     /// Names whoever answers `kubectl logs`.

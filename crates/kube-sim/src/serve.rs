@@ -78,6 +78,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_LIMIT)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await?;
     Ok(())
 }

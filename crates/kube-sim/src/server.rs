@@ -7,6 +7,7 @@ use clock::SharedClock;
 use jiff::Timestamp;
 use journal::Journal;
 
+use crate::exec::PodCommands;
 use crate::faults::Faults;
 use crate::identity::Identity;
 use crate::kinds::Registry;
@@ -17,6 +18,7 @@ pub(crate) struct Server {
     state: Mutex<State>,
     clock: SharedClock,
     logs: RwLock<Option<Arc<dyn PodLogs>>>,
+    commands: RwLock<Option<Arc<dyn PodCommands>>>,
     faults: RwLock<Option<Arc<dyn Faults>>>,
     pub(crate) identity: Identity,
 }
@@ -32,7 +34,14 @@ impl Server {
     pub(crate) fn new(clock: SharedClock, journal: Option<Journal>) -> Self {
         let identity = Identity::default();
         let state = State::new(journal, identity.root_certificate().map(str::to_owned), clock.now());
-        Self { state: Mutex::new(state), clock, logs: RwLock::new(None), faults: RwLock::new(None), identity }
+        Self {
+            state: Mutex::new(state),
+            clock,
+            logs: RwLock::new(None),
+            commands: RwLock::new(None),
+            faults: RwLock::new(None),
+            identity,
+        }
     }
 
     /// The state, locked. Held only while a verb works, never across an await.
@@ -50,6 +59,14 @@ impl Server {
 
     pub(crate) fn logs(&self) -> Option<Arc<dyn PodLogs>> {
         self.logs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn commands(&self) -> Option<Arc<dyn PodCommands>> {
+        self.commands.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_commands(&self, commands: Arc<dyn PodCommands>) {
+        *self.commands.write().unwrap_or_else(PoisonError::into_inner) = Some(commands);
     }
 
     pub(crate) fn faults(&self) -> Option<Arc<dyn Faults>> {

@@ -253,6 +253,7 @@ fn access(up: Up, addresses: Addresses, directory: &Path) -> Result<Access, LabE
             region: up.region,
             access_key_id: up.access_key_id,
             access_key_secret: up.access_key_secret,
+            bucket_prefix: String::new(),
         }),
         network_file_system: Some(NetworkFileSystem {
             inside_server: up.network_file_system_inside,

@@ -58,6 +58,8 @@ pub struct ObjectStore {
     pub access_key_id: String,
     /// The secret of that key.
     pub access_key_secret: String,
+    /// What stands before a bucket's name in the store; empty for a store of the lab's own.
+    pub bucket_prefix: String,
 }
 
 impl fmt::Debug for ObjectStore {

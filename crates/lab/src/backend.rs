@@ -29,6 +29,11 @@ pub enum Capability {
     StorageFaults,
     /// Killing components and sidecars.
     ProcessFaults,
+    /// Entries of the journal that only the lab's own servers and node write: requests to the storage servers, rules of
+    /// packet filters.
+    ServerJournal,
+    /// Changing the configuration of the system itself, such as ConfigMap `sandbox-injection-config`.
+    SystemConfiguration,
 }
 
 impl fmt::Display for Capability {
@@ -41,6 +46,8 @@ impl fmt::Display for Capability {
             Self::RpcFaults => "faults at CSI calls",
             Self::StorageFaults => "faults of the storage servers",
             Self::ProcessFaults => "killing components",
+            Self::ServerJournal => "a journal of storage servers and packet filters",
+            Self::SystemConfiguration => "a system whose own configuration may be changed",
         })
     }
 }
@@ -70,6 +77,19 @@ pub trait Backend: Send + Sync {
     /// What it needs of this machine, checked now.
     fn requirements(&self) -> Vec<Requirement> {
         Vec::new()
+    }
+
+    /// Looks for what would keep every lab from coming up, once before a run.
+    ///
+    /// # Errors
+    /// [`LabError::Machine`] with what is missing and how to get it.
+    async fn check(&self) -> Result<(), LabError> {
+        Ok(())
+    }
+
+    /// How long a lab may take to go down; `stopped` when the run was stopped and somebody waits for its end.
+    fn down_limit(&self, stopped: bool) -> Duration {
+        if stopped { Duration::from_millis(1500) } else { Duration::from_secs(20) }
     }
 
     /// Brings a lab up and returns once it answers on every address of its [`Access`].
@@ -120,6 +140,10 @@ pub trait Lab: Send + Sync {
     async fn at_exports(&self, _call: ExportCall) -> Result<ExportReply, LabError> {
         Err(LabError::Unsupported { backend: "this", what: Capability::NetworkFileSystem.to_string() })
     }
+
+    /// Hears that a bucket was made in the object store, by the name that the scenario knows; a store that outlives the
+    /// lab has to be cleaned of it.
+    fn note_bucket(&self, _bucket: &str) {}
 
     /// What is there although no sandbox claims it: mounts, processes and links of sandboxes that are gone.
     ///

@@ -12,6 +12,7 @@ mod access;
 mod backend;
 mod error;
 mod fault;
+mod mount_table;
 mod mounts;
 mod requirement;
 mod storage;
@@ -22,6 +23,7 @@ pub use error::LabError;
 pub use fault::{
     CapacityFault, CsiCall, CsiCode, CsiEffect, CsiFault, Fault, FaultHandle, KillFault, NasFault, OssFault,
 };
+pub use mount_table::{MountLine, parse_mount_table};
 pub use mounts::Mount;
 pub use requirement::Requirement;
 pub use storage::{ExportAccess, ExportCall, ExportEntry, ExportOptions, ExportReply, Squash};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mounts::table;
+use crate::mounts;
 use crate::node::{NodeError, Shared};
 
 /// One thing that should not be there.
@@ -27,7 +27,7 @@ pub(crate) async fn find(shared: &Arc<Shared>) -> Result<Vec<Leftover>, NodeErro
     let directory = shared.pods_directory();
     let failed = |source| NodeError::State { path: directory.clone(), source };
     let mut found = Vec::new();
-    for mount in table::of_process("self").map_err(failed)? {
+    for mount in mounts::table_of("self").map_err(failed)? {
         if let Some(owner) = owner(&mount.mount_point, &directory)
             && !pods.contains(&owner)
         {

@@ -34,7 +34,6 @@ mod watch;
 pub use catalogue::{Addition, BaseError, Catalogue, EXECUTABLE_IN_IMAGE};
 pub use leftovers::Leftover;
 pub use logs::{LogLine, LogReader};
-pub use mounts::Mount;
 pub use network::{
     InvalidSubnet, NetworkError, NetworkOptions, PacketFilter, PodLink, Subnet, try_packet_filter,
 };

@@ -1,5 +1,5 @@
 //! What containers print: kept per container, bounded, for reading and following; lines that carry journal entries
-//! go to the journal instead.
+//! go to the journal as well.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,7 +9,7 @@ use clock::SharedClock;
 use jiff::Timestamp;
 use journal::{Draft, Journal};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
@@ -212,11 +212,11 @@ impl Sink {
         if let Some(mut draft) = Draft::from_log_line(&text) {
             self.sign(&mut draft.body);
             self.journal.add(draft);
-            return;
-        }
-        self.journal.inspect(&format!("log of {}, container {}", self.pod, self.container), &text);
-        if let Some(capture) = &self.capture {
-            capture.add(&text);
+        } else {
+            self.journal.inspect(&format!("log of {}, container {}", self.pod, self.container), &text);
+            if let Some(capture) = &self.capture {
+                capture.add(&text);
+            }
         }
         if let Some(log) = &self.log {
             log.add(LogLine { time: self.clock.now(), text: text.into_owned() });
@@ -252,6 +252,21 @@ impl Pipes {
             error: pipe::Receiver::from_owned_fd(error.into())?,
         };
         Ok((pipes, Output { standard: standard_end.into(), error: error_end.into() }))
+    }
+
+    /// Everything that is written to standard output and to standard error, at most `most` bytes of each, until the
+    /// last writer has closed its end.
+    pub(crate) async fn collect(self, most: u64) -> (Vec<u8>, Vec<u8>) {
+        async fn read(input: pipe::Receiver, most: u64) -> Vec<u8> {
+            let mut bytes = Vec::new();
+            let mut input = input.take(most);
+            // What was read before an error counts.
+            let _ = input.read_to_end(&mut bytes).await;
+            // More is read and forgotten, so that who writes isn't held up.
+            let _ = tokio::io::copy(&mut input.into_inner(), &mut tokio::io::sink()).await;
+            bytes
+        }
+        tokio::join!(read(self.standard, most), read(self.error, most))
     }
 
     /// Passes lines on until the last writer has closed its end.
@@ -300,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn journal_lines_are_lifted_and_the_rest_is_kept() {
+    async fn journal_lines_are_lifted_and_kept_like_the_rest() {
         let journal = Journal::new(SystemClock::shared());
         let log = Arc::<Log>::default();
         let draft = Draft {
@@ -312,7 +327,7 @@ mod tests {
         let text = format!("one\n{}\ntwo", draft.to_log_line());
         pass_on(text.as_bytes(), &sink(&journal, &log)).await;
         let lines: Vec<_> = LogReader::new(log).read().into_iter().map(|line| line.text).collect();
-        assert_eq!(lines, ["one", "two"]);
+        assert_eq!(lines, ["one", &draft.to_log_line(), "two"]);
         let entry = &journal.entries()[0];
         assert_eq!(entry.subject, "/data");
         assert_eq!(entry.body, json!({"pod": "ns/pod", "container": "main"}));

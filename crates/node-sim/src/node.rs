@@ -9,6 +9,7 @@ use std::time::Duration;
 use clock::SharedClock;
 use journal::Journal;
 use kube::Client;
+use lab::Mount;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::Signal;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use crate::catalogue::{Base, BaseError, Catalogue};
 use crate::events::Events;
 use crate::logs::LogReader;
-use crate::mounts::{self, Mount};
+use crate::mounts;
 use crate::network::{NetworkError, NetworkOptions, PodNetwork};
 use crate::pod::{PodContext, Update};
 use crate::policies::{self, PolicyBook};
@@ -335,6 +336,28 @@ impl Node {
             command: command.first().copied().unwrap_or_default().to_owned(),
             reason: crate::error_chain(&error),
         })
+    }
+
+    /// Runs a command in a running container for `kubectl exec`: its exit code, all of its standard output and all of its
+    /// standard error.
+    ///
+    /// # Errors
+    /// As for [`Node::exec`].
+    pub async fn output_of(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[String],
+        limit: Duration,
+    ) -> Result<(i32, Vec<u8>, Vec<u8>), NodeError> {
+        let context = self.pod(namespace, pod)?;
+        let ended =
+            context.output_of(container, command, limit).await.map_err(|error| NodeError::Command {
+                command: command.first().cloned().unwrap_or_default(),
+                reason: crate::error_chain(&error),
+            })?;
+        Ok((ended.code, ended.standard, ended.error))
     }
 
     /// The log of a container's current attempt, or of the one before it.

@@ -97,10 +97,11 @@ impl Buckets {
     }
 
     pub(crate) async fn create(&self, bucket: &str) -> Result<BucketAnswer, BucketError> {
+        let operation = format!("create bucket {bucket}");
         let bucket = self.bucket(bucket)?;
         let action = CreateBucket::new(&bucket, &self.credentials);
         let url = action.sign_with_time(SIGNED_FOR, &self.clock.now());
-        self.send(format!("create bucket {}", bucket.name()), Method::PUT, url, None).await
+        self.send(operation, Method::PUT, url, None).await
     }
 
     pub(crate) async fn put(
@@ -169,7 +170,8 @@ impl Buckets {
             reason,
         };
         let url = Url::parse(endpoint).map_err(|error| bad(error.to_string()))?;
-        Bucket::new(url, UrlStyle::Path, name.to_owned(), self.store.region.clone())
+        let name = format!("{}{name}", self.store.bucket_prefix);
+        Bucket::new(url, UrlStyle::Path, name, self.store.region.clone())
             .map_err(|error| bad(error.to_string()))
     }
 

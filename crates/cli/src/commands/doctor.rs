@@ -5,7 +5,7 @@ use std::io::Write as _;
 use lab::{Backend, Requirement};
 use serde::Serialize;
 
-use crate::arguments::{BackendName, Format, Output};
+use crate::arguments::{Format, Output};
 use crate::backends;
 use crate::exit::Status;
 
@@ -19,7 +19,7 @@ struct Diagnosis {
 /// Prints the tables; the status is 3 when the default backend can't run here. The others are for machines that have
 /// what they need.
 pub(crate) fn run(output: Output) -> anyhow::Result<Status> {
-    let diagnoses = vec![diagnose(backends::get(BackendName::Embedded)?.as_ref()), diagnose_kind()?];
+    let diagnoses = vec![diagnose(&backends::embedded()?), diagnose_kind()?];
     let mut out = std::io::stdout().lock();
     match output.format {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&diagnoses)?)?,

@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Status> {
 async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
     let stop = CancellationToken::new();
     stop_at_signals(&stop)?;
-    let backend = backends::get(arguments.backend)?;
+    let backend = backends::get(arguments.backend, &arguments.cluster)?;
+    backend.check().await?;
     let options = Options {
         jobs: arguments.jobs.unwrap_or_else(processors),
         seed: arguments.seed.unwrap_or_else(rand::random),

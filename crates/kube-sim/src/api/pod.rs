@@ -1,10 +1,12 @@
-//! What only pods have: binding to a node, and logs.
+//! What only pods have: binding to a node, logs, and commands in them.
 
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::Call;
 use super::read;
 use crate::error::{ApiError, ApiResult};
+use crate::exec;
 use crate::http::reply::{self, Reply};
 use crate::logs::LogOptions;
 use crate::server::Server;
@@ -52,6 +54,14 @@ pub(crate) async fn log(server: &Server, call: &Call) -> ApiResult<Reply> {
         .await
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
     Ok(reply::stream("text/plain", stream))
+}
+
+/// A command in a container, by whoever runs the pods.
+pub(crate) fn exec(server: &Server, request: &Parts, call: &Call) -> ApiResult<Reply> {
+    let pod = read::get(&server.state(), call)?;
+    let name = call.name()?.to_owned();
+    let container = container(call, &pod, &name)?;
+    exec::answer(server, request, &call.query, (call.namespace.clone(), name, container))
 }
 
 fn container(call: &Call, pod: &Value, name: &str) -> ApiResult<String> {

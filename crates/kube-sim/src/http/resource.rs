@@ -173,6 +173,9 @@ async fn part(
         "finalize" if call.resource.is("", "namespaces") => Part::Finalize,
         "scale" => return scaled(server, request, body, call),
         "log" if pods && request.method == Method::GET => return pod::log(server, call).await,
+        "exec" if pods && matches!(request.method, Method::GET | Method::POST) => {
+            return pod::exec(server, request, call);
+        }
         "token" if call.resource.is("", "serviceaccounts") && request.method == Method::POST => {
             return Ok(reply::json(201, &token::request(server, call, read_body(request, body)?)?));
         }

@@ -1,6 +1,7 @@
 //! The inside: the first program of the lab's namespaces, one process that holds every component.
 
 mod calls;
+mod commands;
 mod credentials;
 mod exports;
 mod faults;

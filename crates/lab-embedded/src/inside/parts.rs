@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 
 use super::credentials::{Credentials, REGION};
 use super::faults::{self, Faults};
-use super::{Listeners, forward, logs, send};
+use super::{Listeners, commands, forward, logs, send};
 use crate::protocol::{Hello, Report, Up};
 
 /// Port of the object store on the lab's bridge.
@@ -120,6 +120,7 @@ impl Parts {
 
         let node = start_node(&api, &shared, &journal, &state).await?;
         api.set_pod_logs(Arc::new(logs::NodeLogs::new(node.clone(), shared.clone())));
+        api.set_pod_commands(Arc::new(commands::NodeCommands::new(node.clone())));
         phases.passed("node");
 
         let object_store = OssSim::new(OssOptions {

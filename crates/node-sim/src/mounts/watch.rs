@@ -9,12 +9,12 @@ use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 
 use journal::{Journal, source};
+use lab::{MountLine as Line, parse_mount_table};
 use serde_json::json;
 use tokio::io::Interest;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::table::{self, Line};
 use crate::pod::PodContext;
 
 /// A watch that is going on.
@@ -81,7 +81,7 @@ fn read(mut file: &File) -> io::Result<BTreeMap<u64, Line>> {
     let mut text = String::new();
     file.rewind()?;
     file.read_to_string(&mut text)?;
-    Ok(table::parse(&text).into_iter().map(|line| (line.id, line)).collect())
+    Ok(parse_mount_table(&text).into_iter().map(|line| (line.id, line)).collect())
 }
 
 /// Knows which mounts the journal was told of.

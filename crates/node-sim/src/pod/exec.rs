@@ -11,6 +11,8 @@ use crate::shim::protocol::{ExecSpec, ProcessSpec};
 
 /// How much of a command's output is kept for messages.
 const KEPT_OUTPUT: usize = 4096;
+/// How much of each output of a command is kept for whoever asked for it.
+const MOST_OUTPUT: u64 = 8 << 20;
 
 /// A container's first process with what a command in the container needs to know.
 #[derive(Debug)]
@@ -48,6 +50,33 @@ pub(crate) enum CommandError {
         /// The limit.
         limit: Duration,
     },
+}
+
+/// Both outputs of a command, each cut after some megabytes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Output {
+    pub(crate) code: i32,
+    pub(crate) standard: Vec<u8>,
+    pub(crate) error: Vec<u8>,
+}
+
+/// Runs `command` in the container with its environment and user, and keeps what it writes. `limit` is real time.
+pub(crate) async fn output_of(
+    runtime: &Runtime,
+    container: &Running,
+    command: &[String],
+    limit: Duration,
+) -> Result<Output, CommandError> {
+    let process = ProcessSpec { args: command.to_vec(), ..container.template.clone() };
+    let spec = ExecSpec { container: container.process.id(), privileged: container.privileged, process };
+    let (pipes, output) = Pipes::new().map_err(CommandError::Pipes)?;
+    let process = runtime.exec(&spec, output).await?;
+    let ended = async { tokio::join!(process.wait(), pipes.collect(MOST_OUTPUT)) };
+    let Ok((exit, (standard, error))) = tokio::time::timeout(limit, ended).await else {
+        process.signal(Signal::KILL);
+        return Err(CommandError::Timeout { command: command.first().cloned().unwrap_or_default(), limit });
+    };
+    Ok(Output { code: exit.code(), standard, error })
 }
 
 /// Runs `command` in the container with its environment and user. What it leaves running keeps writing to `sink`

@@ -189,6 +189,18 @@ impl PodContext {
         Ok(CommandResult { code: ended.code, output: ended.output })
     }
 
+    /// Runs a command in a running container and keeps all that it writes.
+    pub(crate) async fn output_of(
+        &self,
+        container: &str,
+        command: &[String],
+        limit: Duration,
+    ) -> Result<exec::Output, CommandError> {
+        let running =
+            self.board.find(container).and_then(|record| record.running).ok_or(CommandError::NotRunning)?;
+        exec::output_of(&self.node.runtime, &running, command, limit).await
+    }
+
     fn container_event(
         &self,
         container: &Container,

@@ -21,7 +21,7 @@ use kube::{Api, Client};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
 use super::environment::{self, Facts};
-use crate::mounts::table;
+use crate::mounts;
 
 /// Why a volume isn't ready. Event `FailedMount`.
 #[derive(Debug, thiserror::Error)]
@@ -327,7 +327,7 @@ fn write_files(place: &Path, files: Files) -> io::Result<()> {
 
 /// Detaches every mount under `directory`, the innermost first. Nothing here waits for a file system to answer.
 pub(crate) fn detach_all(directory: &Path) -> io::Result<()> {
-    for mount in table::of_process("self")?.into_iter().rev() {
+    for mount in mounts::table_of("self")?.into_iter().rev() {
         if Path::new(&mount.mount_point).starts_with(directory) {
             let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
             match rustix::mount::unmount(&mount.mount_point, flags) {

@@ -10,6 +10,7 @@ mod cleanup;
 mod context;
 mod failure;
 mod judge;
+mod needs;
 mod observer;
 mod pools;
 mod record;
@@ -21,7 +22,6 @@ mod summary;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clock::SharedClock;
 use futures::StreamExt as _;
@@ -90,11 +90,6 @@ pub enum RunError {
         names: String,
     },
 }
-
-/// How long a lab may take to go down once the run was stopped.
-const DOWN_AFTER_STOP: Duration = Duration::from_millis(1500);
-/// How long a lab may take to go down otherwise.
-const DOWN: Duration = Duration::from_secs(20);
 
 /// Runs every scenario that the filter leaves and writes the report. When `stop` is cancelled the scenarios that
 /// run end at once, those that don't yet never start, and the report is written all the same.

@@ -2,19 +2,19 @@
 
 use journal::secrecy::Concealer;
 use journal::source;
-use lab::{Capability, Lab, LabError, UpOptions};
+use lab::{Lab, LabError, UpOptions};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::background::Background;
 use super::context::{Context, StepError};
 use super::failure::Failure;
+use super::needs::needed;
 use super::observer::{Event, PauseInfo};
 use super::record::{Record, record_part};
 use super::steps::{self, Carried};
 use super::summary::{ScenarioResult, StepResult, Verdict};
-use super::{DOWN, DOWN_AFTER_STOP, Run, cleanup, secrecy, setup};
-use crate::model::Scenario;
+use super::{Run, cleanup, secrecy, setup};
 use crate::programs;
 use crate::read::Planned;
 use crate::report;
@@ -26,7 +26,7 @@ impl Run<'_> {
         let mut record = Record::new(planned, self.options.report.join(name));
         if self.stop.is_cancelled() {
             record.result.verdict = Verdict::Stopped;
-        } else if let Some(reason) = self.lacking(&planned.scenario) {
+        } else if let Some(reason) = self.lacking(planned) {
             record.result.verdict = Verdict::Skipped { reason };
         } else {
             self.observer.notify(&Event::ScenarioStarted { name });
@@ -38,8 +38,9 @@ impl Run<'_> {
     }
 
     /// What this scenario needs and this place doesn't have.
-    fn lacking(&self, scenario: &Scenario) -> Option<String> {
-        let missing = self.backend.missing(&needed(scenario));
+    fn lacking(&self, planned: &Planned) -> Option<String> {
+        let scenario = &planned.scenario;
+        let missing = self.backend.missing(&needed(planned));
         if !missing.is_empty() {
             let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
             return Some(format!("the {} backend lacks {}", self.backend.name(), names.join(" and ")));
@@ -181,7 +182,7 @@ impl Run<'_> {
 
     async fn down(&self, lab: Box<dyn Lab>, name: &str, record: &mut Record) {
         self.phase(name, "down");
-        let limit = if self.stop.is_cancelled() { DOWN_AFTER_STOP } else { DOWN };
+        let limit = self.backend.down_limit(self.stop.is_cancelled());
         let going = async {
             tokio::time::timeout(limit, lab.down()).await.unwrap_or_else(|_| {
                 Err(LabError::Deadline {
@@ -235,31 +236,4 @@ async fn end_of(lab: &dyn Lab) -> LabError {
             return LabError::Part { lab: entry.subject.clone(), part: text("part"), reason: text("reason") };
         }
     }
-}
-
-fn needed(scenario: &Scenario) -> Vec<Capability> {
-    let mut needed = Vec::new();
-    let uses = |wanted: fn(&crate::model::Step) -> bool| scenario.steps.iter().any(wanted);
-    if !scenario.storage.oss.is_empty() || uses(|step| step.oss.is_some()) {
-        needed.push(Capability::ObjectStore);
-    }
-    if !scenario.storage.nas.is_empty() || uses(|step| step.nas.is_some()) {
-        needed.push(Capability::NetworkFileSystem);
-    }
-    if uses(|step| step.mounts.is_some()) {
-        needed.push(Capability::MountTable);
-    }
-    if uses(|step| step.advance.is_some()) {
-        needed.push(Capability::Clock);
-    }
-    for fault in scenario.steps.iter().filter_map(|step| step.fault.as_ref()) {
-        needed.push(match fault.inject {
-            lab::Fault::Oss(_) | lab::Fault::OssCapacity(_) | lab::Fault::Nas(_) => Capability::StorageFaults,
-            lab::Fault::Csi(_) => Capability::RpcFaults,
-            lab::Fault::Kill(_) => Capability::ProcessFaults,
-        });
-    }
-    needed.sort();
-    needed.dedup();
-    needed
 }

@@ -21,6 +21,7 @@ pub(super) async fn seed_buckets(context: &Context<'_>) -> Result<(), StepError>
     for (bucket, objects) in contents {
         let made = buckets.create(bucket).await.map_err(|error| StepError::of(&error))?;
         accept(&format!("create bucket {bucket}"), made.error)?;
+        context.lab.note_bucket(bucket);
         for (key, content) in objects {
             let put = buckets.put(bucket, key, content.clone().into_bytes()).await;
             accept(&format!("put {bucket}/{key}"), put.map_err(|error| StepError::of(&error))?.error)?;

@@ -111,6 +111,7 @@ impl Backend for Double {
                 region: "lab".into(),
                 access_key_id: "id".into(),
                 access_key_secret: SECRET.into(),
+                bucket_prefix: String::new(),
             }),
             network_file_system: None,
         };

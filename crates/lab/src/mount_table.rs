@@ -1,43 +1,64 @@
-//! Reading `/proc/PID/mountinfo`.
+//! What `/proc/PID/mountinfo` says, wherever it was read.
 
-use std::io;
+use crate::Mount;
 
 /// One line of a mount table, with paths as the process sees them.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Line {
+pub struct MountLine {
     /// Unique among the mounts that exist.
-    pub(crate) id: u64,
+    pub id: u64,
     /// Device numbers.
-    pub(crate) device: String,
+    pub device: String,
     /// Where it is mounted.
-    pub(crate) mount_point: String,
+    pub mount_point: String,
     /// Options of the mount.
-    pub(crate) options: String,
+    pub options: String,
     /// File system type.
-    pub(crate) file_system: String,
+    pub file_system: String,
     /// What is mounted.
-    pub(crate) source: String,
+    pub source: String,
     /// Options of the file system.
-    pub(crate) super_options: String,
-}
-
-/// The mount table of a process, by process id or `self`, in the order of mounting.
-pub(crate) fn of_process(process: &str) -> io::Result<Vec<Line>> {
-    Ok(parse(&std::fs::read_to_string(format!("/proc/{process}/mountinfo"))?))
+    pub super_options: String,
 }
 
 /// Parses a mount table; lines of a format that the kernel doesn't write are left out.
-pub(crate) fn parse(text: &str) -> Vec<Line> {
+pub fn parse_mount_table(text: &str) -> Vec<MountLine> {
     text.lines().filter_map(parse_line).collect()
 }
 
-fn parse_line(line: &str) -> Option<Line> {
+impl MountLine {
+    /// The line as a mount, with those of `links` (link, destination) that lead to it.
+    pub fn into_mount(self, links: &[(String, String)]) -> Mount {
+        let mut options: Vec<String> = Vec::new();
+        for option in self.options.split(',').chain(self.super_options.split(',')) {
+            if !option.is_empty() && !options.iter().any(|known| known == option) {
+                options.push(option.to_owned());
+            }
+        }
+        let says = |options: &str| options.split(',').any(|option| option == "ro");
+        let read_only = says(&self.options) || says(&self.super_options);
+        if read_only {
+            options.retain(|option| option != "rw");
+        }
+        let leads_here = links.iter().filter(|(_, destination)| *destination == self.mount_point);
+        Mount {
+            links: leads_here.map(|(link, _)| link.clone()).collect(),
+            path: self.mount_point,
+            file_system: self.file_system,
+            source: self.source,
+            read_only,
+            options,
+        }
+    }
+}
+
+fn parse_line(line: &str) -> Option<MountLine> {
     let (mount, file_system) = line.split_once(" - ")?;
     let mut mount = mount.split(' ');
     let mut file_system = file_system.split(' ');
     let id = mount.next()?.parse().ok()?;
     let (_parent, device, _root) = (mount.next()?, mount.next()?, mount.next()?);
-    Some(Line {
+    Some(MountLine {
         id,
         device: device.to_owned(),
         mount_point: unescape(mount.next()?),
@@ -80,7 +101,7 @@ mod tests {
         let text = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
                     80 36 0:51 / /data\\040oss ro,nosuid shared:7 - fuse.ossfs bucket:/path\\134x rw,user_id=0\n\
                     nonsense\n";
-        let table = parse(text);
+        let table = parse_mount_table(text);
         assert_eq!(table.len(), 2);
         assert_eq!(table[1].id, 80);
         assert_eq!(table[1].device, "0:51");
@@ -91,10 +112,22 @@ mod tests {
         assert_eq!(table[1].super_options, "rw,user_id=0");
     }
 
+    #[test]
+    fn either_side_makes_a_mount_read_only() {
+        let text = "1 0 0:1 / /a ro,nosuid - fuse.ossfs b rw,user_id=0\n2 0 0:2 / /b rw - nfs s:/ ro\n3 0 0:3 / /c rw - tmpfs t rw\n";
+        let links = [("/link".to_owned(), "/a".to_owned())];
+        let mounts: Vec<_> =
+            parse_mount_table(text).into_iter().map(|line| line.into_mount(&links)).collect();
+        assert_eq!(mounts.iter().map(|mount| mount.read_only).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(mounts[0].options, ["ro", "nosuid", "user_id=0"]);
+        assert_eq!(mounts[0].links, ["/link"]);
+        assert_eq!(mounts[2].options, ["rw"]);
+    }
+
     proptest! {
         #[test]
         fn parsing_never_panics(text in "[ -~\\n]{0,200}") {
-            parse(&text);
+            parse_mount_table(&text);
         }
 
         #[test]

@@ -1,0 +1,199 @@
+//! The backend: brings a lab up on a cluster that is there.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clock::SharedClock;
+use contract::names::SYSTEM_NAMESPACE;
+use journal::{Journal, source};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use lab::{Access, Backend, Capability, Lab, LabError, ObjectStore, UpOptions};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::access::{ClusterOptions, connect};
+use crate::doors::{self, E2bDoor, KubernetesDoor};
+use crate::e2b::Upstream;
+use crate::lab_of_tag::{LabOfTag, Parts};
+use crate::names::Names;
+use crate::remains::Remains;
+use crate::watch::Watches;
+
+/// The backend's name.
+pub(crate) const NAME: &str = "cluster";
+
+/// The namespace in which a scenario's objects are unless they say otherwise.
+const DEFAULT: &str = "default";
+
+/// The backend for clusters that are there already.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    options: Arc<ClusterOptions>,
+    clock: SharedClock,
+}
+
+impl Cluster {
+    /// A backend whose labs are on the cluster that `options` name; `clock` stamps the journal.
+    pub fn new(options: ClusterOptions, clock: SharedClock) -> Self {
+        Self { options: Arc::new(options), clock }
+    }
+}
+
+#[async_trait]
+impl Backend for Cluster {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn missing(&self, needed: &[Capability]) -> Vec<Capability> {
+        let has = |capability: &Capability| match capability {
+            Capability::ObjectStore => self.options.object_store.is_some(),
+            Capability::MountTable => true,
+            _ => false,
+        };
+        needed.iter().copied().filter(|capability| !has(capability)).collect()
+    }
+
+    async fn check(&self) -> Result<(), LabError> {
+        check_system(&connect(&self.options).await?).await
+    }
+
+    fn down_limit(&self, _stopped: bool) -> Duration {
+        crate::remains::LIMIT + Duration::from_secs(10)
+    }
+
+    async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
+        let deadline = options.deadline;
+        match tokio::time::timeout(deadline, self.bring_up(options)).await {
+            Ok(lab) => Ok(Box::new(lab?)),
+            Err(_) => Err(LabError::Deadline {
+                deadline: "lab start deadline",
+                limit: deadline,
+                last: "the cluster or its E2B API had not answered".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Cluster {
+    async fn bring_up(&self, options: UpOptions) -> Result<LabOfTag, LabError> {
+        let journal = Journal::new(self.clock.clone());
+        journal.guard(&self.options.e2b_key);
+        journal.record(source::LAB, "phase", &options.name, json!({"phase": "start", "seed": options.seed}));
+        let client = connect(&self.options).await?;
+        let failed = |part: &str, reason: String| LabError::Part {
+            lab: options.name.clone(),
+            part: part.to_owned(),
+            reason,
+        };
+        let upstream =
+            Upstream::new(&self.options.e2b_url).map_err(|error| failed("E2B API", crate::chain(&error)))?;
+        check_system(&client).await?;
+
+        let names = Names::draw();
+        let mut remains =
+            Remains::new(client.clone(), names.clone(), upstream.clone(), &self.options, self.clock.clone());
+        let namespace = names.namespace(DEFAULT);
+        remains
+            .make_namespace(&namespace)
+            .await
+            .map_err(|error| failed("namespace", crate::chain(&error)))?;
+        let key_name = format!("mountlab {}", names.tag());
+        let key = upstream.make_key(&self.options.e2b_key, &key_name, &namespace).await;
+        let (id, key) = key.map_err(|error| failed("E2B API", crate::chain(&error)))?;
+        remains.key = Some(id);
+        journal.guard(&key);
+
+        let (made, namespaces) = mpsc::unbounded_channel();
+        let watches = Watches::start(client.clone(), names.clone(), journal.clone(), namespace, namespaces);
+        let watches = watches.await.map_err(|error| failed("watch", crate::chain(&error)))?;
+
+        let (e2b_listener, e2b_address) = doors::listen().await?;
+        let (kubernetes_listener, kubernetes_address) = doors::listen().await?;
+        let domain = e2b_address.to_string();
+        let e2b =
+            E2bDoor { upstream, names: names.clone(), journal: journal.clone(), domain: domain.clone() };
+        let secret = uuid::Uuid::new_v4().simple().to_string();
+        journal.conceal(&secret);
+        let kubeconfig =
+            write_kubeconfig(&options.directory, &format!("http://{kubernetes_address}/{secret}"))?;
+        let kubernetes = KubernetesDoor { client: client.clone(), names: names.clone(), secret, made };
+        let doors = [
+            doors::open(e2b_listener, e2b_address, e2b.router()),
+            doors::open(kubernetes_listener, kubernetes_address, kubernetes.router()),
+        ];
+        let access = Access {
+            e2b_url: format!("http://{}", doors[0].address),
+            e2b_key: key,
+            e2b_domain: domain,
+            kubeconfig,
+            object_store: self.options.object_store.as_ref().map(|store| ObjectStore {
+                outside_endpoint: store.outside_endpoint.clone(),
+                inside_endpoint: store.inside_endpoint.clone(),
+                region: store.region.clone(),
+                access_key_id: store.access_key_id.clone(),
+                access_key_secret: store.access_key_secret.clone(),
+                bucket_prefix: names.prefix().to_owned(),
+            }),
+            network_file_system: None,
+        };
+        let phase = json!({"phase": "up", "tag": names.tag(), "context": self.options.allowed_context});
+        journal.record(source::LAB, "phase", &options.name, phase);
+        let parts =
+            Parts { name: options.name.clone(), access, journal, client, names, watches, doors, remains };
+        Ok(LabOfTag::new(parts))
+    }
+}
+
+/// The system has to be there: its namespace and its kinds.
+async fn check_system(client: &Client) -> Result<(), LabError> {
+    let missing = |missing: String| {
+        LabError::Machine {
+        backend: NAME,
+        missing,
+        remedy: "install the system first, with `kubectl apply --server-side -f kind/manifests/` or as the cluster's \
+                 operator does"
+            .to_owned(),
+    }
+    };
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = namespaces.get_opt(SYSTEM_NAMESPACE).await;
+    let found = found.map_err(|error| LabError::Machine {
+        backend: NAME,
+        missing: format!("the cluster gave no answer: {}", crate::chain(&error)),
+        remedy: "check the kubeconfig's address and credentials with `kubectl get namespaces`".to_owned(),
+    })?;
+    if found.is_none() {
+        return Err(missing(format!("there is no namespace {SYSTEM_NAMESPACE} on the cluster")));
+    }
+    let kinds = client.list_api_group_resources("agents.kruise.io/v1alpha1").await;
+    match kinds {
+        Ok(kinds) if kinds.resources.iter().any(|resource| resource.name == "sandboxsets") => Ok(()),
+        _ => Err(missing("the cluster doesn't know SandboxSets (agents.kruise.io/v1alpha1)".to_owned())),
+    }
+}
+
+/// A kubeconfig that leads to the door and to nothing else.
+fn write_kubeconfig(directory: &Path, server: &str) -> Result<PathBuf, LabError> {
+    let path = directory.join("kubeconfig");
+    let document = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "mountlab", "cluster": {"server": server}}],
+        "users": [{"name": "mountlab", "user": {}}],
+        "contexts": [{"name": "mountlab", "context": {"cluster": "mountlab", "user": "mountlab", "namespace": DEFAULT}}],
+        "current-context": "mountlab",
+    });
+    let attempt = std::fs::create_dir_all(directory).and_then(|()| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(document.to_string().as_bytes())
+    });
+    attempt.map_err(|source| LabError::Io { action: format!("write {}", path.display()), source })?;
+    Ok(path)
+}

@@ -1,0 +1,39 @@
+//! The cluster backend: scenarios against a system that somebody else has installed, on any Kubernetes cluster
+//! (`docs/design/0010-scenarios-on-a-shared-cluster.md`).
+//!
+//! ```text
+//! engine, kubectl, SDKs ──► doors ──► cluster
+//!        ▲                              │
+//!        └── journal ◄── watches, logs ◄┘
+//! ```
+//!
+//! [`Cluster`] is the [`lab::Backend`]. A lab of it is a tag, a namespace, an API key, two doors and the watches that fill the journal; it
+//! goes down by removing what bears its tag, and nothing else.
+
+mod access;
+mod backend;
+mod doors;
+mod e2b;
+mod lab_of_tag;
+mod names;
+mod remains;
+mod store;
+mod tables;
+mod watch;
+
+pub use access::{ClusterOptions, StoreOptions};
+pub use backend::Cluster;
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,184 @@
+//! What a lab has made on the cluster, and how it goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::SharedClock;
+use contract::names::SYSTEM_NAMESPACE;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, Secret};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::time::Instant;
+
+use crate::access::ClusterOptions;
+use crate::e2b::Upstream;
+use crate::names::{LAB_LABEL, Names};
+use crate::store::Buckets;
+
+/// How long namespaces may take to go with everything that is in them.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+/// How often it is looked whether they have gone.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Finds and removes what bears a lab's tag. Dropped before [`Remains::remove`] has run, it removes in the background.
+#[derive(Clone)]
+pub(crate) struct Remains {
+    client: Client,
+    names: Names,
+    upstream: Upstream,
+    operator_key: String,
+    buckets: Option<Arc<Buckets>>,
+    /// Id of the API key that was made.
+    pub(crate) key: Option<String>,
+    armed: bool,
+}
+
+impl Remains {
+    pub(crate) fn new(
+        client: Client,
+        names: Names,
+        upstream: Upstream,
+        options: &ClusterOptions,
+        clock: SharedClock,
+    ) -> Self {
+        let buckets = options.object_store.as_ref().map(|store| Arc::new(Buckets::new(store, clock)));
+        let operator_key = options.e2b_key.clone();
+        Self { client, names, upstream, operator_key, buckets, key: None, armed: true }
+    }
+
+    /// Makes a namespace of the lab, by the cluster's name.
+    pub(crate) async fn make_namespace(&self, name: &str) -> kube::Result<()> {
+        let labels = [
+            (LAB_LABEL, self.names.tag()),
+            // The CSI agent's sidecar is privileged.
+            ("pod-security.kubernetes.io/enforce", "privileged"),
+        ];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                labels: Some(labels.into()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await.map(drop)
+    }
+
+    /// Removes everything and waits until it is gone. The words say what is still there, and how to remove it by hand.
+    pub(crate) async fn remove(mut self) -> Result<(), String> {
+        self.armed = false;
+        let mut failures = Vec::new();
+        let end = Instant::now() + LIMIT;
+        loop {
+            failures.clear();
+            let left = self.round(&mut failures).await;
+            if left.is_empty() && failures.is_empty() {
+                break;
+            }
+            if Instant::now() >= end {
+                failures.extend(left.into_iter().map(|object| format!("{object} is still there")));
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if let Some(id) = &self.key
+            && let Err(error) = self.upstream.remove_key(&self.operator_key, id).await
+        {
+            failures.push(format!("API key {id}: {}", crate::chain(&error)));
+        }
+        if let Some(buckets) = &self.buckets
+            && let Err(error) = buckets.remove().await
+        {
+            failures.push(crate::chain(&error));
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let selector = self.selector();
+        Err(format!(
+            "{}; `kubectl delete namespaces,persistentvolumes -l {selector}` and `kubectl delete secrets -n \
+             {SYSTEM_NAMESPACE} -l {selector}` remove the objects",
+            failures.join("; ")
+        ))
+    }
+
+    /// Notes a bucket that a scenario made, by the store's name.
+    pub(crate) fn note_bucket(&self, bucket: String) {
+        if let Some(buckets) = &self.buckets {
+            buckets.note(bucket);
+        }
+    }
+
+    /// Asks for everything to be deleted that is there, and says what that was.
+    async fn round(&self, failures: &mut Vec<String>) -> BTreeSet<String> {
+        let mut left = BTreeSet::new();
+        // Pods that end still use their volumes: these go last.
+        self.delete::<Namespace>(&Api::all(self.client.clone()), "Namespace", &mut left, failures).await;
+        if left.is_empty() {
+            let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+            self.delete(&volumes, "PersistentVolume", &mut left, failures).await;
+            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), SYSTEM_NAMESPACE);
+            self.delete(&secrets, "Secret", &mut left, failures).await;
+        }
+        left
+    }
+
+    async fn delete<K>(
+        &self,
+        api: &Api<K>,
+        kind: &str,
+        left: &mut BTreeSet<String>,
+        failures: &mut Vec<String>,
+    ) where
+        K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let listed = match api.list(&ListParams::default().labels(&self.selector())).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                failures.push(format!("list {kind}s: {}", crate::chain(&error)));
+                return;
+            }
+        };
+        // The label is the lab's, and so has the name to be: nothing else is deleted whatever its label says.
+        for object in listed.items.into_iter().filter(|object| self.names.is_real(&object.name_any())) {
+            let name = object.name_any();
+            left.insert(format!("{kind} {name}"));
+            if object.meta().deletion_timestamp.is_some() {
+                continue;
+            }
+            match api.delete(&name, &DeleteParams::background()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+                Err(error) => failures.push(format!("delete {kind} {name}: {}", crate::chain(&error))),
+            }
+        }
+    }
+
+    fn selector(&self) -> String {
+        format!("{LAB_LABEL}={}", self.names.tag())
+    }
+
+    /// Nothing is to be removed any more.
+    pub(crate) fn disarmed(mut self) -> Self {
+        self.armed = false;
+        self
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let remains = self.clone().disarmed();
+            runtime.spawn(async move {
+                if let Err(left) = remains.remove().await {
+                    tracing::warn!(left, "a lab that was dropped has left something behind");
+                }
+            });
+        }
+    }
+}

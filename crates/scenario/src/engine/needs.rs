@@ -1,0 +1,99 @@
+//! What a scenario needs of a backend, told from its file.
+
+use contract::names::INJECTION_CONFIG;
+use journal::source;
+use lab::{Capability, Fault};
+use serde_json::Value;
+
+use crate::model::{Pattern, Scenario, Step};
+use crate::read::Planned;
+
+/// Entries of source `e2b` that the manager writes about its own work, not about requests.
+const MILESTONES: [&str; 2] = ["initialised", "cleaned"];
+
+/// What `planned` needs, each once.
+pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
+    let scenario = &planned.scenario;
+    let mut needed = of_storage(scenario);
+    needed.extend(scenario.steps.iter().flat_map(of_step));
+    needed.extend(patterns(scenario).into_iter().filter_map(of_pattern));
+    let configures = planned.objects.iter().any(|object| object.name() == Some(INJECTION_CONFIG));
+    if configures || scenario.steps.iter().any(changes_configuration) {
+        needed.push(Capability::SystemConfiguration);
+    }
+    needed.sort();
+    needed.dedup();
+    needed
+}
+
+fn of_storage(scenario: &Scenario) -> Vec<Capability> {
+    let mut needed = Vec::new();
+    if !scenario.storage.oss.is_empty() {
+        needed.push(Capability::ObjectStore);
+    }
+    if !scenario.storage.nas.is_empty() {
+        needed.push(Capability::NetworkFileSystem);
+    }
+    needed
+}
+
+fn of_step(step: &Step) -> Vec<Capability> {
+    let mut needed = Vec::new();
+    let mut need = |uses: bool, capability: Capability| {
+        if uses {
+            needed.push(capability);
+        }
+    };
+    need(step.oss.is_some(), Capability::ObjectStore);
+    need(step.nas.is_some(), Capability::NetworkFileSystem);
+    need(step.mounts.is_some(), Capability::MountTable);
+    need(step.advance.is_some(), Capability::Clock);
+    if let Some(fault) = &step.fault {
+        needed.push(match fault.inject {
+            Fault::Oss(_) | Fault::OssCapacity(_) | Fault::Nas(_) => Capability::StorageFaults,
+            Fault::Csi(_) => Capability::RpcFaults,
+            Fault::Kill(_) => Capability::ProcessFaults,
+        });
+    }
+    needed
+}
+
+/// Every pattern by which the scenario asks the journal.
+fn patterns(scenario: &Scenario) -> Vec<&Pattern> {
+    let steps = scenario.steps.iter();
+    let in_steps = steps.flat_map(|step| {
+        let eventually = step.eventually.as_ref().map(|eventually| &eventually.entry);
+        eventually.into_iter().chain(step.holds.as_ref().map(|holds| &holds.entry))
+    });
+    let eventually = scenario.eventually.iter().map(|eventually| &eventually.entry);
+    let counted = scenario.count.iter().map(|count| &count.entry);
+    let ordered = scenario.order.iter().flat_map(|order| &order.entries);
+    in_steps.chain(eventually).chain(&scenario.never).chain(counted).chain(ordered).collect()
+}
+
+fn of_pattern(pattern: &Pattern) -> Option<Capability> {
+    let milestone = pattern.kind.as_deref().is_some_and(|kind| MILESTONES.contains(&kind));
+    match pattern.source.as_deref()? {
+        source::OSS | source::NAS | source::NETWORK => Some(Capability::ServerJournal),
+        source::E2B if milestone => Some(Capability::ServerJournal),
+        source::MOUNTS => Some(Capability::MountTable),
+        _ => None,
+    }
+}
+
+/// Whether a step changes the ConfigMap that says what is injected. A script that names it and only looks counts too.
+fn changes_configuration(step: &Step) -> bool {
+    let names_it = |text: &str| text.contains(INJECTION_CONFIG);
+    let object = |name: &str| name == INJECTION_CONFIG;
+    let applied = step.apply.as_ref().and_then(|apply| apply.object.as_ref());
+    let applied = applied.and_then(|object| object.pointer("/metadata/name")).and_then(Value::as_str);
+    let looks =
+        |arguments: &[String]| matches!(arguments.first().map(String::as_str), Some("get" | "describe"));
+    applied.is_some_and(object)
+        || step.patch.as_ref().is_some_and(|patch| object(&patch.object.name))
+        || step.delete.as_ref().is_some_and(|delete| object(&delete.object.name))
+        || step.shell.as_ref().is_some_and(|shell| names_it(&shell.command))
+        || step.kubectl.as_ref().is_some_and(|kubectl| {
+            !looks(&kubectl.arguments) && kubectl.arguments.iter().any(|argument| names_it(argument))
+        })
+}
