@@ -1,6 +1,6 @@
 //! `--backend cluster`: the same files, unchanged, on a cluster that somebody else has installed. Here that is a lab
 //! of `mountlab up`, of which the runs know what anybody would: a kubeconfig, an address, a key.
-#![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 use std::path::Path;
 use std::process::Command;
