@@ -95,6 +95,9 @@ pub(crate) struct Cluster {
     /// The operator's key of the E2B API; better given in the environment, arguments can be read by everybody
     #[arg(long, value_name = "KEY", env = "E2B_ADMIN_KEY", hide_env_values = true)]
     pub(crate) e2b_key: Option<String>,
+    /// Let sandboxes request little CPU and memory whatever the files say, for a small cluster
+    #[arg(long)]
+    pub(crate) small_requests: bool,
     /// Object store for scenarios with buckets, as CSI agents reach it; its key comes from `OSS_ACCESS_KEY_ID` and
     /// `OSS_ACCESS_KEY_SECRET`
     #[arg(long, value_name = "URL")]
@@ -249,6 +252,8 @@ pub(crate) enum BackendName {
     /// In namespaces of this machine, without Docker or a cluster.
     #[default]
     Embedded,
+    /// On a real cluster on this machine, made with kind and Docker, with MinIO; with --keep it stays for the next run.
+    Kind,
     /// On a cluster where the system is installed already.
     Cluster,
 }

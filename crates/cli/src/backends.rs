@@ -1,6 +1,7 @@
 //! Which backends this program has.
 
 use std::env::VarError;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clock::SystemClock;
@@ -9,14 +10,27 @@ use lab_cluster::{ClusterOptions, StoreOptions};
 use lab_embedded::Embedded;
 
 use crate::arguments::{BackendName, Cluster};
+use crate::steps::Steps;
 
-/// The backend of that name; `cluster` says which cluster, where one is needed.
+/// The backend of that name; `cluster` says which cluster, where one is needed; `keep` leaves a cluster of our own up.
 ///
 /// # Errors
 /// When options are missing, or the path of this very executable can't be read: labs are started from it.
-pub(crate) fn get(name: BackendName, cluster: &Cluster) -> anyhow::Result<Box<dyn Backend>> {
+pub(crate) fn get(name: BackendName, cluster: &Cluster, keep: bool) -> anyhow::Result<Box<dyn Backend>> {
     match name {
         BackendName::Embedded => Ok(Box::new(embedded()?)),
+        BackendName::Kind => {
+            let settings = lab_kind::Settings {
+                name: "mountlab".to_owned(),
+                folders: lab_kind::Folders::of_user().map_err(lab::LabError::from)?,
+                executable: std::env::current_exe()?,
+                oci_runtime: std::env::current_exe()?,
+                daemon: lab_kind::DaemonPolicy::Auto,
+                images: lab_kind::ImagePolicy::Auto,
+            };
+            let observer = Arc::new(Steps::new());
+            Ok(Box::new(lab_kind::Kind::new(settings, keep, SystemClock::shared(), observer)))
+        }
         BackendName::Cluster => {
             let options = cluster_options(cluster)?;
             Ok(Box::new(lab_cluster::Cluster::new(options, SystemClock::shared())))
@@ -45,7 +59,9 @@ fn cluster_options(cluster: &Cluster) -> anyhow::Result<ClusterOptions> {
             .e2b_key
             .clone()
             .context("--backend cluster needs the operator's key: --e2b-key KEY or E2B_ADMIN_KEY")?,
+        small_requests: cluster.small_requests,
         object_store: store_options(cluster)?,
+        powers: None,
     })
 }
 

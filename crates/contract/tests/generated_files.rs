@@ -20,16 +20,32 @@ fn check(path: &Path, expected: &str) {
 
 #[test]
 fn crd_manifests_are_up_to_date() {
-    let folder = project_root().join("kind/manifests/crds");
+    let folder = project_root().join("kind/manifests");
     let manifests = contract::crd::manifests().expect("written as YAML");
     for manifest in &manifests {
         check(&folder.join(&manifest.file_name), &manifest.yaml);
     }
     let files =
         fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("an entry").file_name());
+    let definitions = files.filter(|name| name.to_string_lossy().starts_with("10-"));
     let strangers: Vec<_> =
-        files.filter(|name| !manifests.iter().any(|manifest| *manifest.file_name == **name)).collect();
+        definitions.filter(|name| !manifests.iter().any(|manifest| *manifest.file_name == **name)).collect();
     assert!(strangers.is_empty(), "files that nothing generates: {strangers:?}");
+}
+
+#[test]
+fn the_injection_config_is_up_to_date() {
+    let path = project_root().join("kind/manifests/30-sandbox-injection-config.yaml");
+    check(&path, &contract::injection::manifest().expect("written as YAML"));
+}
+
+#[test]
+fn the_deployments_run_this_version() {
+    let image = format!("image: mountlab/mountlab:v{}\n", env!("CARGO_PKG_VERSION"));
+    for file in ["40-controller.yaml", "50-manager.yaml"] {
+        let text = fs::read_to_string(project_root().join("kind/manifests").join(file)).expect("a manifest");
+        assert!(text.contains(&image), "{file} doesn't run {image}");
+    }
 }
 
 #[test]

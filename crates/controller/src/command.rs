@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,6 +11,7 @@ use contract::names::{SYSTEM_NAMESPACE, drivers};
 use contract::resolve::DriverList;
 use kube::Client;
 use runtime_client::RuntimeCertificates;
+use service::{Election, ElectionError, LeaderOptions, ListenError, LogOptions, ProbeOptions, Probes};
 
 use crate::ControllerOptions;
 
@@ -26,6 +28,38 @@ struct Arguments {
     /// Folder with ca.crt, client.crt and client.key for sandboxes that serve their runtime over TLS.
     #[arg(long)]
     runtime_certificates: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(flatten)]
+    probes: ProbeOptions,
+    #[command(flatten)]
+    leader: LeaderOptions,
+    /// Name of this replica in the election.
+    #[arg(long, env = "POD_NAME", default_value = "controller")]
+    identity: String,
+}
+
+/// The Lease by which replicas elect a leader (`kubernetes.md` §9.2).
+const LEASE: &str = "f57b9a68.kruise.io";
+
+/// The version in the log.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why the controller doesn't run, or runs no more.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("no access to a cluster: set KUBECONFIG or run in a pod")]
+    NoCluster(#[source] Box<kube::Error>),
+    #[error("cannot read the client certificates for sandbox runtimes")]
+    Certificates(#[source] runtime_client::RuntimeSetupError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Election(#[from] ElectionError),
+    #[error("another replica leads now: this one starts again as one that waits")]
+    LeadLost,
+    #[error("the controller stopped")]
+    Stopped(#[from] crate::Error),
 }
 
 /// Runs the controller with the cluster access of its environment (in-cluster or kubeconfig). `arguments[0]` is the
@@ -39,47 +73,85 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    // a host program may have set up its own subscriber; that one stays
-    let _ = tracing_subscriber::fmt().json().with_writer(std::io::stderr).try_init();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(arguments)),
+    arguments.log.begin();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "controller stopped");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(arguments: Arguments) -> ExitCode {
-    let client = match Client::try_default().await {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(%error, "no access to a cluster: set KUBECONFIG or run in a pod");
-            return ExitCode::FAILURE;
-        }
-    };
+async fn serve(arguments: Arguments) -> Result<(), CommandError> {
+    let mut stop = std::pin::pin!(service::told_to_stop());
+    let probes = Probes::begin(&arguments.probes, "controller", VERSION).await?;
+    let client = Client::try_default().await.map_err(|error| CommandError::NoCluster(Box::new(error)))?;
+    let clock = SystemClock::shared();
     let certificates = arguments.runtime_certificates.as_deref().map(RuntimeCertificates::read).transpose();
-    let runtime_certificates = match certificates {
-        Ok(certificates) => certificates,
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            tracing::error!(%error, cause, "no client certificates for sandbox runtimes");
-            return ExitCode::FAILURE;
-        }
-    };
     let options = ControllerOptions {
         namespace: arguments.namespace,
         drivers: DriverList::from_variable(Some(&arguments.drivers)),
-        runtime_certificates,
-        ..ControllerOptions::new(client, SystemClock::shared())
+        runtime_certificates: certificates.map_err(CommandError::Certificates)?,
+        journal: arguments.log.journal(clock.clone()),
+        ..ControllerOptions::new(client.clone(), clock)
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = options.namespace, "controller starts");
-    match Box::pin(crate::run(options)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            tracing::error!(%error, cause, "controller stopped");
-            ExitCode::FAILURE
+    if arguments.leader.leader_elect {
+        let namespace = &arguments.leader.leader_elect_namespace;
+        let election = Election::join(client, namespace, LEASE, &arguments.identity).await?;
+        return lead(options, &probes, election, &arguments.identity, stop).await;
+    }
+    tracing::info!(version = VERSION, namespace = options.namespace, "controller starts");
+    probes.set_ready(true);
+    tokio::select! {
+        ended = Box::pin(crate::run(options)) => Ok(ended?),
+        () = &mut stop => Ok(()),
+    }
+}
+
+/// Works once this replica leads, until it doesn't any more or is told to stop.
+async fn lead(
+    options: ControllerOptions,
+    probes: &Probes,
+    mut election: Election,
+    identity: &str,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> Result<(), CommandError> {
+    // Who waits for the lead is ready: it takes over at once.
+    probes.set_ready(true);
+    tracing::info!(version = VERSION, identity, lease = LEASE, "controller waits for the lead");
+    let won = tokio::select! {
+        () = election.won() => true,
+        () = &mut stop => false,
+    };
+    if won {
+        probes.set_leads(true);
+        tracing::info!(version = VERSION, identity, namespace = options.namespace, "controller leads");
+        tokio::select! {
+            ended = Box::pin(crate::run(options)) => ended?,
+            () = election.lost() => return Err(CommandError::LeadLost),
+            () = stop => {}
         }
     }
+    tracing::info!(identity, "controller ends: it was told to");
+    election.leave().await;
+    Ok(())
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

@@ -42,6 +42,8 @@ struct Shared {
     clock: SharedClock,
     log: Mutex<Log>,
     length: watch::Sender<usize>,
+    /// Whether entries are printed and not kept.
+    is_printed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,18 @@ struct Log {
 impl Journal {
     /// An empty journal whose entries are stamped by `clock`.
     pub fn new(clock: SharedClock) -> Self {
-        Self { shared: Arc::new(Shared { clock, log: Mutex::default(), length: watch::Sender::new(0) }) }
+        Self::made(clock, false)
+    }
+
+    /// A journal that keeps nothing, for a component in a pod: every entry goes to standard output as a line
+    /// ([`announce`]), without the secrets that the journal was told of.
+    pub fn printing(clock: SharedClock) -> Self {
+        Self::made(clock, true)
+    }
+
+    fn made(clock: SharedClock, is_printed: bool) -> Self {
+        let length = watch::Sender::new(0);
+        Self { shared: Arc::new(Shared { clock, log: Mutex::default(), length, is_printed }) }
     }
 
     /// Adds an entry. `source` is one of [`source`]'s names, `kind` says what happened (`NodePublishVolume`,
@@ -84,6 +97,10 @@ impl Journal {
             let report =
                 shown.then(|| shown_in(&format!("{} {} {}", draft.source, draft.kind, draft.subject)));
             for Draft { source, kind, subject, body } in std::iter::once(draft).chain(report) {
+                if self.shared.is_printed {
+                    announce(&source, &kind, &subject, body);
+                    continue;
+                }
                 let sequence = log.entries.len() as u64;
                 log.entries.push(Arc::new(Entry { sequence, time, source, kind, subject, body }));
             }

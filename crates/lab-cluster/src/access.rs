@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use lab::LabError;
 
 use crate::backend::NAME;
+use crate::powers::Powers;
 
 /// Which cluster, and how.
 #[derive(Clone)]
@@ -20,8 +22,12 @@ pub struct ClusterOptions {
     pub e2b_url: String,
     /// The operator's API key: it makes a key for each scenario.
     pub e2b_key: String,
+    /// Sandboxes request little CPU and memory whatever the files say, for a cluster that is small.
+    pub small_requests: bool,
     /// The object store that stands for OSS, when scenarios may use one.
     pub object_store: Option<StoreOptions>,
+    /// What can be done beyond the cluster's APIs, by whoever made the cluster.
+    pub powers: Option<Arc<dyn Powers>>,
 }
 
 impl fmt::Debug for ClusterOptions {
@@ -31,6 +37,7 @@ impl fmt::Debug for ClusterOptions {
             .field("kubeconfig", &self.kubeconfig)
             .field("allowed_context", &self.allowed_context)
             .field("e2b_url", &self.e2b_url)
+            .field("small_requests", &self.small_requests)
             .field("object_store", &self.object_store)
             .finish_non_exhaustive()
     }

@@ -19,10 +19,10 @@ use tokio::sync::mpsc;
 
 use crate::access::{ClusterOptions, connect};
 use crate::doors::{self, E2bDoor, KubernetesDoor};
-use crate::e2b::Upstream;
+use crate::e2b::{Upstream, UpstreamError};
 use crate::lab_of_tag::{LabOfTag, Parts};
 use crate::names::Names;
-use crate::remains::Remains;
+use crate::remains::{DOWN_LIMIT, Remains};
 use crate::watch::Watches;
 
 /// The backend's name.
@@ -55,7 +55,7 @@ impl Backend for Cluster {
         let has = |capability: &Capability| match capability {
             Capability::ObjectStore => self.options.object_store.is_some(),
             Capability::MountTable => true,
-            _ => false,
+            other => self.options.powers.as_ref().is_some_and(|powers| powers.capabilities().contains(other)),
         };
         needed.iter().copied().filter(|capability| !has(capability)).collect()
     }
@@ -65,7 +65,7 @@ impl Backend for Cluster {
     }
 
     fn down_limit(&self, _stopped: bool) -> Duration {
-        crate::remains::LIMIT + Duration::from_secs(10)
+        DOWN_LIMIT
     }
 
     async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
@@ -82,6 +82,24 @@ impl Backend for Cluster {
 }
 
 impl Cluster {
+    /// Waits until the E2B API answers.
+    ///
+    /// # Errors
+    /// [`LabError::Deadline`] with what was in the way last.
+    pub async fn until_reachable(&self, limit: Duration) -> Result<(), LabError> {
+        let unusable = |error: UpstreamError| LabError::Part {
+            lab: NAME.to_owned(),
+            part: "E2B API".to_owned(),
+            reason: crate::chain(&error),
+        };
+        let upstream = Upstream::new(&self.options.e2b_url).map_err(unusable)?;
+        upstream.until_healthy(limit).await.map_err(|last| LabError::Deadline {
+            deadline: "deadline of the E2B API's first answer",
+            limit,
+            last,
+        })
+    }
+
     async fn bring_up(&self, options: UpOptions) -> Result<LabOfTag, LabError> {
         let journal = Journal::new(self.clock.clone());
         journal.guard(&self.options.e2b_key);
@@ -123,7 +141,13 @@ impl Cluster {
         journal.conceal(&secret);
         let kubeconfig =
             write_kubeconfig(&options.directory, &format!("http://{kubernetes_address}/{secret}"))?;
-        let kubernetes = KubernetesDoor { client: client.clone(), names: names.clone(), secret, made };
+        let kubernetes = KubernetesDoor {
+            client: client.clone(),
+            names: names.clone(),
+            secret,
+            small_requests: self.options.small_requests,
+            made,
+        };
         let doors = [
             doors::open(e2b_listener, e2b_address, e2b.router()),
             doors::open(kubernetes_listener, kubernetes_address, kubernetes.router()),
@@ -145,8 +169,9 @@ impl Cluster {
         };
         let phase = json!({"phase": "up", "tag": names.tag(), "context": self.options.allowed_context});
         journal.record(source::LAB, "phase", &options.name, phase);
-        let parts =
-            Parts { name: options.name.clone(), access, journal, client, names, watches, doors, remains };
+        let powers = self.options.powers.clone();
+        let name = options.name.clone();
+        let parts = Parts { name, access, journal, client, names, watches, doors, remains, powers };
         Ok(LabOfTag::new(parts))
     }
 }

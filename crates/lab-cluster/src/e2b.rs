@@ -12,9 +12,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// Limit of a call of the lab's own.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Limit of one look whether the API answers, and the pause after it.
+const ONE_LOOK: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a request had no answer.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +103,24 @@ impl Upstream {
             .await
             .map(http_body_util::Collected::to_bytes)
             .map_err(|error| UpstreamError::Read(error.into()))
+    }
+
+    /// Waits until the API answers. The error is what was in the way last.
+    pub(crate) async fn until_healthy(&self, limit: Duration) -> Result<(), String> {
+        let end = Instant::now() + limit;
+        loop {
+            let asked = self.send(Method::GET, "/health", HeaderMap::new(), Body::empty());
+            let last = match tokio::time::timeout(ONE_LOOK, asked).await {
+                Ok(Ok(answer)) if answer.status().is_success() => return Ok(()),
+                Ok(Ok(answer)) => format!("GET /health: {}", answer.status()),
+                Ok(Err(error)) => crate::chain(&error),
+                Err(_) => format!("GET /health had no answer within {ONE_LOOK:?}"),
+            };
+            if Instant::now() >= end {
+                return Err(last);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// A key for the team that a namespace is: its id, and the key. `operator` is the operator's key.

@@ -1,6 +1,8 @@
 //! A lab that is up: everything on the cluster that bears its tag.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,12 +11,13 @@ use journal::{Journal, source};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use lab::{Access, Fault, FaultHandle, Lab, LabError, Leftover, Mount};
+use lab::{Access, Fault, FaultHandle, KillFault, Lab, LabError, Leftover, Mount};
 use serde_json::json;
 
 use crate::backend::NAME;
 use crate::doors::Open;
 use crate::names::Names;
+use crate::powers::Powers;
 use crate::remains::Remains;
 use crate::tables::{self, TableError};
 use crate::watch::Watches;
@@ -29,16 +32,43 @@ pub(crate) struct Parts {
     pub(crate) watches: Watches,
     pub(crate) doors: [Open; 2],
     pub(crate) remains: Remains,
+    pub(crate) powers: Option<Arc<dyn Powers>>,
 }
 
 /// The lab.
 pub(crate) struct LabOfTag {
     parts: Parts,
+    /// How many processes were killed.
+    killed: AtomicU64,
 }
 
 impl LabOfTag {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts }
+        Self { parts, killed: AtomicU64::new(0) }
+    }
+
+    /// Kills a container's first process, where the cluster is one's own.
+    async fn kill(&self, kill: &KillFault) -> Result<FaultHandle, LabError> {
+        let Some(powers) = &self.parts.powers else {
+            return Err(lacks(&lab::Capability::ProcessFaults.to_string()));
+        };
+        let KillFault { namespace, pod, container } = kill;
+        let api: Api<Pod> =
+            Api::namespaced(self.parts.client.clone(), &self.parts.names.namespace(namespace));
+        let found = api.get_opt(pod).await.map_err(|error| self.failed("API server", &error))?;
+        let status = found.and_then(|pod| pod.status).unwrap_or_default();
+        let statuses = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
+        let mut running =
+            statuses.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        let found = running.find(|status| status.name == *container).and_then(|status| status.container_id);
+        let id = found.ok_or_else(|| LabError::NotFound {
+            what: "running container".to_owned(),
+            name: format!("{namespace}/{pod}/{container}"),
+        })?;
+        powers.kill(&id).await?;
+        let subject = format!("Pod/{namespace}/{pod}/{container}");
+        self.parts.journal.record(source::FAULT, "injected", &subject, json!({"fault": {"kill": kill}}));
+        Ok(FaultHandle(self.killed.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn failed(&self, part: &str, error: &dyn std::error::Error) -> LabError {
@@ -81,8 +111,11 @@ impl Lab for LabOfTag {
         Err(lacks(&lab::Capability::Clock.to_string()))
     }
 
-    async fn inject(&self, _fault: Fault) -> Result<FaultHandle, LabError> {
-        Err(lacks("faults"))
+    async fn inject(&self, fault: Fault) -> Result<FaultHandle, LabError> {
+        match &fault {
+            Fault::Kill(kill) => self.kill(kill).await,
+            _ => Err(lacks("faults of calls and servers")),
+        }
     }
 
     async fn heal(&self, fault: FaultHandle) -> Result<(), LabError> {

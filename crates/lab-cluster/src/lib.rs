@@ -1,5 +1,5 @@
 //! The cluster backend: scenarios against a system that somebody else has installed, on any Kubernetes cluster
-//! (`docs/design/0010-scenarios-on-a-shared-cluster.md`).
+//! (`docs/design/0011-scenarios-on-a-shared-cluster.md`).
 //!
 //! ```text
 //! engine, kubectl, SDKs ──► doors ──► cluster
@@ -14,8 +14,10 @@ mod access;
 mod backend;
 mod doors;
 mod e2b;
+mod install;
 mod lab_of_tag;
 mod names;
+mod powers;
 mod remains;
 mod store;
 mod tables;
@@ -23,6 +25,9 @@ mod watch;
 
 pub use access::{ClusterOptions, StoreOptions};
 pub use backend::Cluster;
+pub use install::{InstallError, SystemImages, install};
+pub use powers::Powers;
+pub use remains::DOWN_LIMIT;
 
 /// An error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {

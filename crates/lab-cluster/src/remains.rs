@@ -18,6 +18,8 @@ use crate::store::Buckets;
 
 /// How long namespaces may take to go with everything that is in them.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+/// How long a lab may take to go down.
+pub const DOWN_LIMIT: Duration = Duration::from_secs(100);
 /// How often it is looked whether they have gone.
 const PAUSE: Duration = Duration::from_millis(200);
 

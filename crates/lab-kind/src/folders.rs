@@ -57,6 +57,11 @@ impl Folders {
         hex::encode(Sha256::digest(self.root.as_os_str().as_encoded_bytes()))[..12].to_owned()
     }
 
+    /// Whether a cluster of that name was made to its end in this folder.
+    pub(crate) fn has_cluster(&self, name: &str) -> bool {
+        self.root.join("clusters").join(name).join("complete").is_file()
+    }
+
     /// A folder below the root, made now.
     pub(crate) fn make(&self, name: &str) -> Result<PathBuf, KindError> {
         let folder = self.root.join(name);

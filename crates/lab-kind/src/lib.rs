@@ -1,4 +1,4 @@
-//! Everything of the kind backend that is not the product: Docker, images, the cluster, the storage servers.
+//! The kind backend: Docker, images, the cluster, the storage servers, and the product installed on it ([`Kind`]).
 //!
 //! ```text
 //! Environment::up ─► Docker daemon ─► images ─► cluster ─► MinIO, NFS-Ganesha
@@ -11,6 +11,7 @@
 //! belong to. Whatever doesn't bear the mark is left alone. So a run that was killed leaves nothing that the next one
 //! doesn't recognise, and takes over or removes.
 
+mod backend;
 mod cluster;
 mod command;
 mod docker;
@@ -25,6 +26,7 @@ pub mod oci_runtime;
 mod storage;
 mod versions;
 
+pub use backend::Kind;
 pub use cluster::{Cluster, DOOR};
 pub use docker::{DaemonPolicy, Docker};
 pub use environment::{Environment, Settings};

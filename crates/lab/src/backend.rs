@@ -87,6 +87,14 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
+    /// The run is over and its last lab down: what the backend itself brought up goes.
+    ///
+    /// # Errors
+    /// [`LabError`] naming what could not be removed.
+    async fn finish(&self) -> Result<(), LabError> {
+        Ok(())
+    }
+
     /// How long a lab may take to go down; `stopped` when the run was stopped and somebody waits for its end.
     fn down_limit(&self, stopped: bool) -> Duration {
         if stopped { Duration::from_millis(1500) } else { Duration::from_secs(20) }

@@ -13,8 +13,8 @@ use contract::names::drivers;
 use contract::resolve::DriverList;
 use futures::FutureExt as _;
 use kube::Client;
+use service::{Election, ElectionError, LeaderOptions, LogOptions, ProbeOptions, Probes};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Manager, ManagerOptions, RuntimeCertificates};
 
@@ -55,7 +55,19 @@ struct Arguments {
     /// Folder with ca.crt, client.crt and client.key for sandboxes that serve TLS.
     #[arg(long)]
     runtime_certificates: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(flatten)]
+    probes: ProbeOptions,
+    #[command(flatten)]
+    leader: LeaderOptions,
+    /// Name of this replica in the election.
+    #[arg(long, env = "POD_NAME", default_value = "manager")]
+    identity: String,
 }
+
+/// The Lease by which replicas elect the one that collects abandoned claims. Every replica answers requests.
+const LEASE: &str = "sandbox-manager";
 
 /// Why the manager can't run.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +82,10 @@ enum CommandError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot serve any more")]
     Serve(#[source] std::io::Error),
+    #[error(transparent)]
+    Probes(#[from] service::ListenError),
+    #[error(transparent)]
+    Election(#[from] ElectionError),
 }
 
 /// Runs the manager with the cluster access of its environment (in-cluster or kubeconfig) until it is told to stop.
@@ -83,8 +99,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    // a host program may have set up its own subscriber; that one stays
-    let _ = tracing_subscriber::fmt().json().with_writer(std::io::stderr).try_init();
+    arguments.log.begin();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -104,9 +119,17 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 
 async fn serve(arguments: Arguments) -> Result<(), CommandError> {
     let address = arguments.listen;
+    let stop = service::told_to_stop().shared();
+    let probes = Probes::begin(&arguments.probes, "manager", env!("CARGO_PKG_VERSION")).await?;
     let client = Client::try_default().await.map_err(|error| CommandError::NoCluster(Box::new(error)))?;
+    let election = if arguments.leader.leader_elect {
+        let namespace = &arguments.leader.leader_elect_namespace;
+        Some(Election::join(client.clone(), namespace, LEASE, &arguments.identity).await?)
+    } else {
+        None
+    };
     let manager = Manager::new(options(arguments, client)?)?;
-    let _background = manager.start();
+    let _background = manager.watch();
     let listener =
         TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;
     // answers are small and awaited one by one: they must not wait for company
@@ -114,7 +137,6 @@ async fn serve(arguments: Arguments) -> Result<(), CommandError> {
         let _ = connection.set_nodelay(true);
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "manager starts");
-    let stop = told_to_stop().shared();
     let serving = axum::serve(listener, manager.router()).with_graceful_shutdown(stop.clone());
     let drained = async {
         stop.await;
@@ -123,11 +145,36 @@ async fn serve(arguments: Arguments) -> Result<(), CommandError> {
     tokio::select! {
         served = serving => served.map_err(CommandError::Serve),
         () = drained => Ok(()),
+        () = attend(&manager, &probes, election) => Ok(()),
+    }
+}
+
+/// Says when the manager is ready, and collects abandoned claims whenever this replica leads. Goes on for ever.
+async fn attend(manager: &Manager, probes: &Probes, election: Option<Election>) {
+    while let Err(error) = manager.ready().await {
+        tracing::warn!(error = error.message, "not ready yet");
+    }
+    probes.set_ready(true);
+    let Some(mut election) = election else {
+        manager.collect_abandoned().await;
+        return;
+    };
+    loop {
+        election.won().await;
+        tracing::info!(lease = LEASE, "this replica collects abandoned claims");
+        probes.set_leads(true);
+        tokio::select! {
+            () = manager.collect_abandoned() => {}
+            () = election.lost() => tracing::info!(lease = LEASE, "another replica collects abandoned claims"),
+        }
+        probes.set_leads(false);
     }
 }
 
 fn options(arguments: Arguments, client: Client) -> Result<ManagerOptions, CommandError> {
-    let mut options = ManagerOptions::new(client, SystemClock::shared());
+    let clock = SystemClock::shared();
+    let mut options = ManagerOptions::new(client, clock.clone());
+    options.journal = arguments.log.journal(clock);
     if let Ok(key) = std::env::var(ADMIN_KEY) {
         options.admin_key = key;
     } else {
@@ -147,16 +194,4 @@ fn options(arguments: Arguments, client: Client) -> Result<ManagerOptions, Comma
         .transpose()
         .map_err(CommandError::Certificates)?;
     Ok(options)
-}
-
-/// Completes when the process is interrupted or asked to end.
-async fn told_to_stop() {
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = terminated.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }

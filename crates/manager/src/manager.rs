@@ -56,7 +56,7 @@ pub enum SetupError {
 /// The manager's background work; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Background {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Manager {
@@ -100,6 +100,18 @@ impl Manager {
     /// Begins to watch sandboxes, pools and keys, and to collect abandoned claims. Requests that arrive before the
     /// first listing is complete wait for it.
     pub fn start(&self) -> Background {
+        let mut background = self.watch();
+        background.tasks.spawn(self.shared.claimer.clone().collect_abandoned());
+        background
+    }
+
+    /// Deletes sandboxes whose claim was begun and is abandoned, for as long as it is polled. One replica is enough.
+    pub async fn collect_abandoned(&self) {
+        self.shared.claimer.clone().collect_abandoned().await;
+    }
+
+    /// The same as [`Manager::start`] without collecting.
+    pub fn watch(&self) -> Background {
         let mut tasks = JoinSet::new();
         let client = &self.shared.options.client;
         let (shared, api) = (self.shared.clone(), Api::all(client.clone()));
@@ -112,8 +124,7 @@ impl Manager {
             let shared = self.shared.clone();
             tasks.spawn(async move { shared.keys.follow().await });
         }
-        tasks.spawn(self.shared.claimer.clone().collect_abandoned());
-        Background { _tasks: tasks }
+        Background { tasks }
     }
 
     /// Waits until the manager knows what exists.

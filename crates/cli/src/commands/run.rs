@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Status> {
 async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
     let stop = CancellationToken::new();
     stop_at_signals(&stop)?;
-    let backend = backends::get(arguments.backend, &arguments.cluster)?;
+    let backend = backends::get(arguments.backend, &arguments.cluster, arguments.keep)?;
     backend.check().await?;
     let options = Options {
         jobs: arguments.jobs.unwrap_or_else(processors),
@@ -61,7 +61,9 @@ async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
         clock: SystemClock::shared(),
     };
     let progress = Arc::new(Progress::new());
-    Ok(scenario::run(plan, backend.as_ref(), &options, progress, stop).await?)
+    let outcome = scenario::run(plan, backend.as_ref(), &options, progress, stop).await;
+    backend.finish().await?;
+    Ok(outcome?)
 }
 
 /// The first Ctrl-C (or SIGTERM) ends the run with a report; the second ends the program at once, and the labs with it.

@@ -27,7 +27,7 @@ async fn stay(arguments: &Up) -> anyhow::Result<Status> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let folder = tempfile::Builder::new().prefix("mountlab-up-").tempdir()?;
-    let backend = backends::get(arguments.backend, &arguments.cluster)?;
+    let backend = backends::get(arguments.backend, &arguments.cluster, false)?;
     backend.check().await?;
     let options = UpOptions {
         name: "up".to_owned(),
@@ -48,6 +48,7 @@ async fn stay(arguments: &Up) -> anyhow::Result<Status> {
         _ = terminate.recv() => {}
     }
     lab.down().await?;
+    backend.finish().await?;
     Ok(Status::Held)
 }
 

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::schema::{polish, with_status_default};
 
-/// One YAML file of `kind/manifests/crds/`.
+/// One YAML file of `kind/manifests/`, where `kubectl apply -f` takes the files in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// File name, such as `agents.kruise.io_sandboxes.yaml`.
+    /// File name, such as `10-agents.kruise.io_sandboxes.yaml`.
     pub file_name: String,
     /// The whole text.
     pub yaml: String,
@@ -37,7 +37,7 @@ pub fn manifests() -> Result<Vec<Manifest>, serde_saphyr::ser::Error> {
     all()
         .iter()
         .map(|definition| {
-            let file_name = format!("{}_{}.yaml", definition.spec.group, definition.spec.names.plural);
+            let file_name = format!("10-{}_{}.yaml", definition.spec.group, definition.spec.names.plural);
             let body = serde_saphyr::to_string(definition)?;
             Ok(Manifest {
                 file_name,

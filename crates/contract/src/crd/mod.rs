@@ -1,7 +1,7 @@
 //! The custom resources of group `agents.kruise.io`, version `v1alpha1` (`kubernetes.md` §1).
 //!
 //! The Rust types are the source; [`all`] turns them into the definitions that an API server installs and
-//! [`manifests`] into the YAML files of `kind/manifests/crds/`. Pod templates carry no schema at all (unknown fields
+//! [`manifests`] into the YAML files of `kind/manifests/`. Pod templates carry no schema at all (unknown fields
 //! are preserved), so they are raw JSON here too: a bad one must not keep a whole list from being read. Use
 //! [`template::pod_template`] to look inside.
 #![allow(clippy::duplicated_attributes, reason = "two printer columns of the same type are not a mistake")]

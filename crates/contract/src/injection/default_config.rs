@@ -41,6 +41,18 @@ pub fn default_config_map_for(namespace: &str) -> ConfigMap {
     }
 }
 
+/// The ConfigMap as the installer's file `30-sandbox-injection-config.yaml`.
+///
+/// # Errors
+/// When it can't be written as YAML, which would be a defect here.
+pub fn manifest() -> Result<String, serde_saphyr::ser::Error> {
+    let mut object = serde_json::to_value(default_config_map()).unwrap_or_default();
+    object["apiVersion"] = "v1".into();
+    object["kind"] = "ConfigMap".into();
+    let body = serde_saphyr::to_string(&object)?;
+    Ok(format!("# Generated from crates/contract/src/injection; edit it on the cluster, not here.\n{body}"))
+}
+
 fn agent_runtime() -> Value {
     let envd_mount = json!({"name": ENVD_VOLUME, "mountPath": ENVD_DIRECTORY});
     json!({

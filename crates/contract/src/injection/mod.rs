@@ -18,7 +18,9 @@ use crate::crd::RuntimeConfig;
 use crate::errors::{Code, Problem};
 use crate::names::{INJECTION_CONFIG, RUNTIME_AGENT, RUNTIME_CSI};
 
-pub use default_config::{AGENT_RUNTIME_IMAGE, CSI_AGENT_IMAGE, default_config_map, default_config_map_for};
+pub use default_config::{
+    AGENT_RUNTIME_IMAGE, CSI_AGENT_IMAGE, default_config_map, default_config_map_for, manifest,
+};
 pub use template::RuntimeTemplate;
 
 /// The parsed ConfigMap, one template per runtime name, read when asked for.

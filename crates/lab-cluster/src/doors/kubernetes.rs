@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::body::{self, LARGEST};
 use super::rules::{self, Passage, Translated};
-use crate::names::{Names, Write, into_object};
+use crate::names::{Names, Write, into_object, requests};
 
 /// What the door needs.
 pub(crate) struct KubernetesDoor {
@@ -27,6 +27,8 @@ pub(crate) struct KubernetesDoor {
     pub(crate) names: Names,
     /// First segment of every path: who doesn't know it is not let in.
     pub(crate) secret: String,
+    /// Whether sandboxes request little of the cluster, whatever the file says.
+    pub(crate) small_requests: bool,
     /// Is told of every namespace that was made, by the cluster's name.
     pub(crate) made: mpsc::UnboundedSender<String>,
 }
@@ -57,7 +59,7 @@ async fn handle(State(door): State<Arc<KubernetesDoor>>, request: Request) -> Re
         let message = "the body of the request did not arrive, or is larger than 3 MiB";
         return body::status(StatusCode::BAD_REQUEST, "BadRequest", message);
     };
-    let content = match into_cluster(&door.names, &head, &translated, content) {
+    let content = match door.to_cluster(&head, &translated, content) {
         Ok(content) => content,
         Err(refusal) => return *refusal,
     };
@@ -103,6 +105,34 @@ impl KubernetesDoor {
         Ok(body::answer(answer.status, &answer.headers, Body::from(body::plain(&self.names, &whole))))
     }
 
+    /// The body as the cluster gets it.
+    fn to_cluster(&self, head: &Parts, to: &Translated, content: Bytes) -> Result<Bytes, Box<Response>> {
+        let Some(plural) = to.plural.as_deref().filter(|_| writes(&head.method) && !content.is_empty())
+        else {
+            return Ok(content);
+        };
+        let content_type =
+            head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if content_type.contains("json-patch") {
+            return Ok(content);
+        }
+        let Ok(mut object) = serde_json::from_slice::<Value>(&content) else {
+            let message =
+                format!("the lab's door reads objects as JSON, and this body ({content_type}) is none");
+            return Err(Box::new(body::status(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                &message,
+            )));
+        };
+        let write = if content_type.contains("merge-patch") { Write::Merge } else { Write::Object };
+        into_object(&self.names, &mut object, plural, &to.namespace, write);
+        if self.small_requests && matches!(plural, "sandboxsets" | "sandboxes" | "sandboxtemplates") {
+            requests::lower(&mut object);
+        }
+        Ok(object.to_string().into())
+    }
+
     fn tell_of_namespace(&self, object: &[u8]) {
         let object: Value = serde_json::from_slice(object).unwrap_or_default();
         if let Some(name) = object.pointer("/metadata/name").and_then(Value::as_str) {
@@ -132,34 +162,6 @@ fn without_protobuf(headers: &mut http::HeaderMap) {
     if let Ok(value) = HeaderValue::from_str(&kept) {
         headers.insert(ACCEPT, value);
     }
-}
-
-/// The body as the cluster gets it.
-fn into_cluster(
-    names: &Names,
-    head: &Parts,
-    to: &Translated,
-    content: Bytes,
-) -> Result<Bytes, Box<Response>> {
-    let Some(plural) = to.plural.as_deref().filter(|_| writes(&head.method) && !content.is_empty()) else {
-        return Ok(content);
-    };
-    let content_type =
-        head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if content_type.contains("json-patch") {
-        return Ok(content);
-    }
-    let Ok(mut object) = serde_json::from_slice::<Value>(&content) else {
-        let message = format!("the lab's door reads objects as JSON, and this body ({content_type}) is none");
-        return Err(Box::new(body::status(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UnsupportedMediaType",
-            &message,
-        )));
-    };
-    let write = if content_type.contains("merge-patch") { Write::Merge } else { Write::Object };
-    into_object(names, &mut object, plural, &to.namespace, write);
-    Ok(object.to_string().into())
 }
 
 #[cfg(test)]

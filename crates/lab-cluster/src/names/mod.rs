@@ -8,6 +8,7 @@
 //! Into the cluster's names only where a name is known to stand ([`object`]); back by cutting the tag out of any text.
 
 mod object;
+pub(crate) mod requests;
 
 use contract::names::SYSTEM_NAMESPACE;
 use serde_json::Value;

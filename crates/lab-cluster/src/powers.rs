@@ -1,0 +1,17 @@
+//! What can be done at a cluster of one's own and at no other.
+
+use async_trait::async_trait;
+use lab::{Capability, LabError};
+
+/// Ways to the nodes and servers of a cluster, for whoever made it.
+#[async_trait]
+pub trait Powers: Send + Sync {
+    /// What labs can do by them.
+    fn capabilities(&self) -> Vec<Capability>;
+
+    /// Kills the first process of a container with SIGKILL. The id is that of a pod's status: `containerd://ID`.
+    ///
+    /// # Errors
+    /// [`LabError`] when the node refuses, or the container is no more.
+    async fn kill(&self, container_id: &str) -> Result<(), LabError>;
+}

@@ -1,0 +1,194 @@
+//! The backend: the environment with the system installed on it, and labs as on any cluster, with what only a cluster of
+//! one's own can do.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clock::SharedClock;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use lab::{Backend, Capability, Lab, LabError, UpOptions};
+use lab_cluster::{ClusterOptions, Powers, StoreOptions, SystemImages};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::observer::Step;
+use crate::{DOOR, Docker, Environment, NAME, Observer, Settings};
+
+/// The image that scenarios' sandboxes are made of, by the product document's name.
+const SANDBOX_IMAGE: &str = "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.6";
+/// How long controller and manager may take to be available.
+const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
+/// How long the way to the E2B API may take to open once the manager is available.
+const DOOR_LIMIT: Duration = Duration::from_secs(60);
+/// What labs can do here.
+const CAPABILITIES: [Capability; 3] =
+    [Capability::ObjectStore, Capability::MountTable, Capability::ProcessFaults];
+
+/// The backend that makes its cluster, or takes the one that it made before.
+pub struct Kind {
+    settings: Settings,
+    /// Whether the cluster stays after the run; one that was there before stays anyway.
+    keep: bool,
+    clock: SharedClock,
+    observer: Arc<dyn Observer>,
+    ready: OnceCell<Ready>,
+    environment: Mutex<Option<Environment>>,
+}
+
+struct Ready {
+    cluster: lab_cluster::Cluster,
+    was_there: bool,
+}
+
+impl Kind {
+    /// A backend with these settings; `keep` leaves the cluster up for the next run.
+    pub fn new(settings: Settings, keep: bool, clock: SharedClock, observer: Arc<dyn Observer>) -> Self {
+        Self { settings, keep, clock, observer, ready: OnceCell::new(), environment: Mutex::default() }
+    }
+
+    async fn ready(&self) -> Result<&Ready, LabError> {
+        self.ready.get_or_try_init(|| self.bring_up()).await
+    }
+
+    async fn bring_up(&self) -> Result<Ready, LabError> {
+        let was_there = self.settings.folders.has_cluster(&self.settings.name);
+        let environment = Environment::up(self.settings.clone(), self.observer.as_ref()).await?;
+        let mut kept = self.environment.lock().await;
+        let environment = kept.insert(environment);
+        let node = environment.cluster().node();
+        let images = environment.images();
+        environment
+            .docker()
+            .exec(
+                &node,
+                &["ctr", "-n", "k8s.io", "images", "tag", "--force", &full(&images.sandbox), SANDBOX_IMAGE],
+            )
+            .await?;
+        let step = Step::begin(self.observer.as_ref(), "installing the system");
+        let kubeconfig = environment.cluster().kubeconfig();
+        let client = client(&kubeconfig).await?;
+        let system = SystemImages {
+            system: images.mountlab.clone(),
+            agent_runtime: images.mountlab.clone(),
+            csi_agent: images.csi_agent.clone(),
+        };
+        let key = lab_cluster::install(&client, &system, &[&door_manifest()], SYSTEM_LIMIT).await;
+        let key = key.map_err(|error| part("the system", &error))?;
+        let door = environment.cluster().door().await?;
+        let minio = environment.minio();
+        let options = ClusterOptions {
+            allowed_context: current_context(&kubeconfig)?,
+            kubeconfig,
+            e2b_url: format!("http://{door}"),
+            e2b_key: key,
+            small_requests: true,
+            object_store: Some(StoreOptions {
+                inside_endpoint: minio.inside_endpoint().to_owned(),
+                outside_endpoint: minio.outside_endpoint().to_owned(),
+                region: "us-east-1".to_owned(),
+                access_key_id: minio.access_key_id().to_owned(),
+                access_key_secret: minio.access_key_secret().to_owned(),
+            }),
+            powers: Some(Arc::new(NodePowers { docker: environment.docker().clone(), node })),
+        };
+        let cluster = lab_cluster::Cluster::new(options, self.clock.clone());
+        cluster.until_reachable(DOOR_LIMIT).await?;
+        step.done();
+        Ok(Ready { cluster, was_there })
+    }
+}
+
+#[async_trait]
+impl Backend for Kind {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn missing(&self, needed: &[Capability]) -> Vec<Capability> {
+        needed.iter().copied().filter(|capability| !CAPABILITIES.contains(capability)).collect()
+    }
+
+    async fn check(&self) -> Result<(), LabError> {
+        self.ready().await.map(drop)
+    }
+
+    fn down_limit(&self, _stopped: bool) -> Duration {
+        lab_cluster::DOWN_LIMIT
+    }
+
+    async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
+        self.ready().await?.cluster.up(options).await
+    }
+
+    async fn finish(&self) -> Result<(), LabError> {
+        let stays = self.keep || self.ready.get().is_none_or(|ready| ready.was_there);
+        match self.environment.lock().await.take() {
+            Some(environment) if !stays => Ok(environment.down(self.observer.as_ref()).await?),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What can be done at the node.
+struct NodePowers {
+    docker: Docker,
+    node: String,
+}
+
+#[async_trait]
+impl Powers for NodePowers {
+    fn capabilities(&self) -> Vec<Capability> {
+        vec![Capability::ProcessFaults]
+    }
+
+    async fn kill(&self, container_id: &str) -> Result<(), LabError> {
+        // `containerd://ID`, as a pod's status has it.
+        let id = container_id.rsplit('/').next().unwrap_or(container_id);
+        let words = ["ctr", "-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id];
+        self.docker.exec(&self.node, &words).await?;
+        Ok(())
+    }
+}
+
+/// A name as the node's container runtime has it.
+fn full(image: &str) -> String {
+    let has_registry = image.split_once('/').is_some_and(|(first, _)| first.contains('.'));
+    if has_registry { image.to_owned() } else { format!("docker.io/{image}") }
+}
+
+/// The way in from this machine: the port of the node that Docker publishes.
+fn door_manifest() -> String {
+    format!(
+        "apiVersion: v1\n\
+         kind: Service\n\
+         metadata: {{name: sandbox-manager-door, namespace: sandbox-system}}\n\
+         spec:\n  \
+           type: NodePort\n  \
+           selector: {{component: sandbox-manager}}\n  \
+           ports: [{{name: api, port: 8080, targetPort: api, nodePort: {DOOR}}}]\n"
+    )
+}
+
+async fn client(kubeconfig: &Path) -> Result<Client, LabError> {
+    let parsed = Kubeconfig::read_from(kubeconfig).map_err(|error| part("kubeconfig", &error))?;
+    let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await;
+    let config = config.map_err(|error| part("kubeconfig", &error))?;
+    Client::try_from(config).map_err(|error| part("kubeconfig", &error))
+}
+
+fn current_context(kubeconfig: &Path) -> Result<String, LabError> {
+    let parsed = Kubeconfig::read_from(kubeconfig).map_err(|error| part("kubeconfig", &error))?;
+    Ok(parsed.current_context.unwrap_or_default())
+}
+
+fn part(part: &str, error: &dyn std::error::Error) -> LabError {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    LabError::Part { lab: NAME.to_owned(), part: part.to_owned(), reason }
+}
