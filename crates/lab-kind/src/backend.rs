@@ -49,7 +49,7 @@ impl Kind {
     }
 
     async fn ready(&self) -> Result<&Ready, LabError> {
-        self.ready.get_or_try_init(|| self.bring_up()).await
+        self.ready.get_or_try_init(|| Box::pin(self.bring_up())).await
     }
 
     async fn bring_up(&self) -> Result<Ready, LabError> {
