@@ -11,10 +11,11 @@ use tokio::io::AsyncReadExt as _;
 /// How long a container may take to show its table; a file system that hangs must not hang whoever asks.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Prints the mount table, an empty line, and the links of the root and one below it, destination in the next line.
+/// Prints the mount table, an empty line, and the links of the root file system, each with its destination in the next
+/// line; not those in the system's own folders.
 /// `-xdev` keeps out of file systems that may not answer.
 const SCRIPT: &str = r#"cat /proc/self/mountinfo; echo
-find / -xdev -maxdepth 2 \( -path /bin -o -path /boot -o -path /dev -o -path /etc -o -path /lib -o -path /lib64 -o -path /proc -o -path /sbin -o -path /sys -o -path /usr \) -prune -o -type l -print 2>/dev/null |
+find / -xdev \( -path /bin -o -path /boot -o -path /dev -o -path /lib -o -path /lib64 -o -path /proc -o -path /sbin -o -path /sys -o -path /usr \) -prune -o -type l -print 2>/dev/null |
 while IFS= read -r link; do printf '%s\n' "$link"; readlink "$link" || echo; done"#;
 
 /// Why a table could not be read.
