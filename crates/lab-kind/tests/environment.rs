@@ -1,7 +1,6 @@
 //! The environment on real Docker. Needs the executable in `MOUNTLAB`, as `make e2e` gives it.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -115,9 +114,12 @@ fn mountlab_socket(host: Option<&str>) -> Option<PathBuf> {
     host?.strip_prefix("unix://").map(PathBuf::from)
 }
 
-fn network_interfaces() -> BTreeSet<String> {
-    let entries = std::fs::read_dir("/sys/class/net").expect("a list of interfaces");
-    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+/// The bridge of the environment's network, as this machine shows it.
+async fn bridge(environment: &Environment) -> PathBuf {
+    let network = environment.docker().inspect("network", &environment.cluster().network()).await;
+    let network = network.expect("an answer").expect("a network");
+    let id = network["Id"].as_str().expect("an identifier");
+    PathBuf::from(format!("/sys/class/net/br-{}", &id[..12]))
 }
 
 fn mounts_of(folders: &Folders) -> Vec<String> {
@@ -134,7 +136,7 @@ fn user_kubeconfig() -> Option<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
     let name = "mountlab-test";
-    let (interfaces, kubeconfig) = (network_interfaces(), user_kubeconfig());
+    let kubeconfig = user_kubeconfig();
     Environment::remove(&settings(name), &Shown).await.expect("nothing of before is in the way");
     killed_half_way(name).await;
     let environment =
@@ -212,6 +214,8 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
     docker(&environment, &["rm", stranger]);
 
     let (docker, host) = (environment.docker().clone(), environment.docker().host().map(str::to_owned));
+    let bridge = bridge(&environment).await;
+    assert!(bridge.exists(), "{} is there", bridge.display());
     environment.down(&Shown).await.expect("it goes down");
     // A daemon of ours ends with its last container, and takes its mounts along; another cluster of ours may be up.
     let ended = docker.is_own() && !mountlab_socket(host.as_deref()).is_some_and(|socket| socket.exists());
@@ -235,7 +239,6 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
             "a rule is left"
         );
     }
-    let left: Vec<String> = network_interfaces().difference(&interfaces).cloned().collect();
-    assert_eq!(left, Vec::<String>::new(), "interfaces are left");
+    assert!(!bridge.exists(), "{} is left", bridge.display());
     assert_eq!(user_kubeconfig(), kubeconfig, "the user's own kubeconfig is untouched");
 }
