@@ -137,6 +137,26 @@ pub(crate) async fn detach(table: &Arc<dyn MountTable>, target: &Path) -> Result
         .map_err(|error| Refusal::internal(format!("{} can't be unmounted: {error}", target.display())))
 }
 
+/// Unmounts below `root` what nobody serves any more: an earlier process of this container mounted it and was killed. The
+/// node can't remove the pod's volumes while it is there, and nobody else would take it away.
+pub(crate) async fn sweep(table: &Arc<dyn MountTable>, root: &Path) {
+    let Ok(text) = fs::read_to_string("/proc/self/mountinfo") else { return };
+    let inside = |point: &PathBuf| point != root && point.starts_with(root);
+    // The topmost first: one may be mounted over another.
+    let points: Vec<_> = mount_points(&text).filter(inside).collect();
+    for point in points.into_iter().rev() {
+        let (asked, target) = (Arc::clone(table), point.clone());
+        let is_served = bounded("asking the mount", move || asked.is_served(&target)).await.unwrap_or(true);
+        if is_served {
+            continue;
+        }
+        match detach(table, &point).await {
+            Ok(()) => tracing::info!(point = %point.display(), "unmounted what an earlier process left"),
+            Err(refusal) => tracing::warn!(reason = refusal.message, "an earlier process's mount stays"),
+        }
+    }
+}
+
 async fn bounded<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> T + Send + 'static,

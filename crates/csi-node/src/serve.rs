@@ -20,7 +20,7 @@ use tonic::transport::Server;
 use crate::driver::Driver;
 use crate::faults::{CuttableStream, Faults, FaultyNode};
 use crate::identity::IdentityService;
-use crate::mounts::KernelMounts;
+use crate::mounts::{self, KernelMounts, MountTable};
 use crate::node::{NodeOptions, NodeService};
 
 /// How long running calls may take to end after the signal to end; saving and unmounting come after that, and a
@@ -117,6 +117,8 @@ pub async fn serve(
         tracing::warn!(limit = ?CALLS_LIMIT, "calls are still running");
     }
     let left = futures::future::join_all(services.iter().map(NodeService::unmount_all)).await.concat();
+    let table: Arc<dyn MountTable> = Arc::new(KernelMounts);
+    mounts::sweep(&table, Path::new(contract::names::MOUNT_ROOT)).await;
     match (early, left.is_empty()) {
         (_, false) => Err(ServeError::LeftMounted(left)),
         (Some(driver), true) => Err(ServeError::Ended { driver }),

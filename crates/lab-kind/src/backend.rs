@@ -16,8 +16,12 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::observer::Step;
 use crate::{DOOR, Docker, Environment, NAME, Observer, Settings};
 
-/// The image that scenarios' sandboxes are made of, by the product document's name.
-const SANDBOX_IMAGE: &str = "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.6";
+/// The names under which scenarios ask for the sandboxes' image: the product document's, and short ones.
+const SANDBOX_IMAGES: [&str; 3] = [
+    "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.6",
+    "docker.io/library/code-interpreter:v1.6",
+    "docker.io/library/python:3",
+];
 /// How long controller and manager may take to be available.
 const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
 /// How long the way to the E2B API may take to open once the manager is available.
@@ -59,13 +63,11 @@ impl Kind {
         let environment = kept.insert(environment);
         let node = environment.cluster().node();
         let images = environment.images();
-        environment
-            .docker()
-            .exec(
-                &node,
-                &["ctr", "-n", "k8s.io", "images", "tag", "--force", &full(&images.sandbox), SANDBOX_IMAGE],
-            )
-            .await?;
+        let sandbox = full(&images.sandbox);
+        for name in SANDBOX_IMAGES {
+            let words = ["ctr", "-n", "k8s.io", "images", "tag", "--force", &sandbox, name];
+            environment.docker().exec(&node, &words).await?;
+        }
         let step = Step::begin(self.observer.as_ref(), "installing the system");
         let kubeconfig = environment.cluster().kubeconfig();
         let client = client(&kubeconfig).await?;
