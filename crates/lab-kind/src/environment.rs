@@ -137,6 +137,19 @@ impl Environment {
         take_down(&docker, &lock, &settings.folders, observer).await
     }
 
+    /// Takes down what an [`Self::up`] that was given up (its future dropped) has half done. A cluster that was made to
+    /// its end, now or before, stays as it is.
+    ///
+    /// # Errors
+    /// [`KindError`] naming what could not be removed.
+    pub async fn abandon(settings: &Settings, observer: &dyn Observer) -> Result<(), KindError> {
+        let folder = settings.folders.root().join("clusters").join(&settings.name);
+        if cluster::is_complete(&folder) {
+            return Ok(());
+        }
+        Self::remove(settings, observer).await
+    }
+
     /// Takes down what a run of these settings left, if anything, without bringing anything up.
     ///
     /// # Errors

@@ -138,6 +138,10 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
     let name = "mountlab-test";
     let kubeconfig = user_kubeconfig();
     Environment::remove(&settings(name), &Shown).await.expect("nothing of before is in the way");
+    // Given up half way, nothing is left; killed half way, what is left is recognised.
+    killed_half_way(name).await;
+    Environment::abandon(&settings(name), &Shown).await.expect("half a cluster is removed");
+    assert!(!settings(name).folders.root().join("clusters").join(name).exists(), "its files are gone");
     killed_half_way(name).await;
     let environment =
         Environment::up(settings(name), &Shown).await.expect("an environment, in place of half of one");

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use lab_kind::{Environment, Settings};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{Kind, KindAction};
 use crate::exit::Status;
@@ -27,7 +28,8 @@ async fn act(arguments: &Kind) -> anyhow::Result<Status> {
     let work = async {
         match arguments.action {
             KindAction::Up => {
-                let environment = Environment::up(settings, &steps).await.map_err(lab::LabError::from)?;
+                let environment =
+                    Environment::up(settings.clone(), &steps).await.map_err(lab::LabError::from)?;
                 print(&environment).await
             }
             KindAction::Down => {
@@ -35,13 +37,17 @@ async fn act(arguments: &Kind) -> anyhow::Result<Status> {
             }
         }
     };
-    tokio::select! {
-        outcome = work => outcome.map(|()| Status::Held),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            anyhow::bail!("interrupted; what is half done is taken up next time, or removed: mountlab kind down")
-        }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let outcome = tokio::select! {
+        outcome = work => Some(outcome),
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| None)?,
+        _ = terminate.recv() => None,
+    };
+    if let Some(outcome) = outcome {
+        return outcome.map(|()| Status::Held);
     }
+    Environment::abandon(&settings, &steps).await.map_err(lab::LabError::from)?;
+    anyhow::bail!("interrupted: half a cluster is removed, images that were finished stay for next time")
 }
 
 async fn print(environment: &Environment) -> anyhow::Result<()> {

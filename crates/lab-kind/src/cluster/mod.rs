@@ -218,7 +218,8 @@ fn complete_mark(folder: &Path) -> PathBuf {
     folder.join("complete")
 }
 
-fn is_complete(folder: &Path) -> bool {
+/// Whether the cluster of this folder was made to its end.
+pub(crate) fn is_complete(folder: &Path) -> bool {
     complete_mark(folder).is_file() && kubeconfig(folder).is_file()
 }
 
