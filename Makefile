@@ -23,8 +23,9 @@ run: tools-run release ## replays every scenario on the embedded backend
 test: tools-test build ## runs the whole test suite that needs no Docker
 	$(CARGO) test --workspace --locked
 
-e2e: tools-e2e release ## brings a kind cluster up, without a registry too, and runs the tests on it
+e2e: tools-e2e release ## brings a kind cluster up, without a registry too, runs the tests on it and scenarios against it
 	MOUNTLAB=$(CURDIR)/target/release/mountlab $(CARGO) test --locked -p lab-kind --features e2e -- --test-threads 1
+	MOUNTLAB_BIN=$(CURDIR)/target/release/mountlab $(CARGO) test --locked -p system-tests --features e2e --test kind
 
 bench: tools-test release ## prints the benchmarks
 	target/release/mountlab bench boot

@@ -23,6 +23,7 @@ pub mod machine;
 mod program;
 mod script;
 mod up;
+mod verdicts;
 mod wait;
 
 pub use fixtures::{fixture, repository};
@@ -30,4 +31,5 @@ pub use kubectl::{DOCUMENT_SET, Kubectl};
 pub use program::{mountlab, program, target};
 pub use script::{Outcome, run, run_with_input};
 pub use up::Up;
+pub use verdicts::verdicts;
 pub use wait::{wait_until, within};

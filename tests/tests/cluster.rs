@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-use system_tests::{Kubectl, Outcome, Up, mountlab, run};
+use system_tests::{Kubectl, Up, mountlab, run, verdicts};
 
 /// Limit of one run.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -32,15 +31,6 @@ fn on_cluster(lab: &Up, report: &Path) -> Command {
         command.env(name, lab.variable(name));
     }
     command
-}
-
-/// Name and verdict of each scenario of a run.
-fn verdicts(outcome: &Outcome) -> Vec<(String, Value)> {
-    let summary: Value =
-        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome}"));
-    let scenarios = summary["scenarios"].as_array().expect("a list of scenarios");
-    let name = |scenario: &Value| scenario["name"].as_str().expect("a name").to_owned();
-    scenarios.iter().map(|scenario| (name(scenario), scenario["verdict"].clone())).collect()
 }
 
 /// Everything that others could miss or find too much of.

@@ -1,0 +1,35 @@
+//! `--backend kind`: the same files on a real cluster, with a real kubelet, containers and mount propagation, give the
+//! verdicts that they give on the embedded lab. Needs Docker, or root and what `mountlab doctor` names.
+#![cfg(feature = "e2e")]
+#![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
+
+use std::time::Duration;
+
+use system_tests::{mountlab, run, verdicts};
+
+/// Limit of a run that has to make the images and the cluster first.
+const LIMIT: Duration = Duration::from_mins(60);
+
+/// Files that were seen to hold there; a file is added once it does.
+const FILES: [&str; 3] = [
+    "scenarios/oss-single-mount.yaml",
+    "scenarios/main-container-restarts.yaml",
+    "scenarios/failures/csi-sidecar.yaml",
+];
+
+#[test]
+fn files_give_the_same_verdicts_on_a_real_cluster() {
+    let report = tempfile::tempdir().expect("a folder");
+    let mut there = mountlab(&["run", "--output", "json", "--jobs", "1", "--backend", "kind"]);
+    let there = run(there.arg("--report").arg(report.path()).args(FILES), LIMIT);
+    assert_eq!(there.status, Some(0), "{there}");
+    let own = tempfile::tempdir().expect("a folder");
+    let mut here = mountlab(&["run", "--output", "json", "--jobs", "1"]);
+    let here = run(here.arg("--report").arg(own.path()).args(FILES), LIMIT);
+    let (there, here) = (verdicts(&there), verdicts(&here));
+    assert_eq!(there.len(), here.len());
+    let both = there.iter().zip(&here).filter(|(there, _)| there.1 != "skipped");
+    let differing: Vec<_> = both.clone().filter(|(there, here)| there != here).collect();
+    assert!(differing.is_empty(), "{differing:?}");
+    assert!(both.count() >= FILES.len(), "too little was replayed: {there:?}");
+}
