@@ -11,10 +11,13 @@ use system_tests::{mountlab, run, verdicts};
 const LIMIT: Duration = Duration::from_mins(60);
 
 /// Files that were seen to hold there; a file is added once it does.
-const FILES: [&str; 3] = [
+const FILES: [&str; 6] = [
     "scenarios/oss-single-mount.yaml",
     "scenarios/main-container-restarts.yaml",
+    "scenarios/oss-single-mount-python.yaml",
     "scenarios/failures/csi-sidecar.yaml",
+    "scenarios/failures/accepted-requests.yaml",
+    "scenarios/failures/refused-requests.yaml",
 ];
 
 #[test]

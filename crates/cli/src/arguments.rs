@@ -98,6 +98,9 @@ pub(crate) struct Cluster {
     /// Let sandboxes request little CPU and memory whatever the files say, for a small cluster
     #[arg(long)]
     pub(crate) small_requests: bool,
+    /// Say that the cluster's network doesn't enforce network policies: scenarios that need it are skipped
+    #[arg(long)]
+    pub(crate) no_network_policies: bool,
     /// Object store for scenarios with buckets, as CSI agents reach it; its key comes from `OSS_ACCESS_KEY_ID` and
     /// `OSS_ACCESS_KEY_SECRET`
     #[arg(long, value_name = "URL")]

@@ -61,6 +61,7 @@ fn cluster_options(cluster: &Cluster) -> anyhow::Result<ClusterOptions> {
             .context("--backend cluster needs the operator's key: --e2b-key KEY or E2B_ADMIN_KEY")?,
         small_requests: cluster.small_requests,
         object_store: store_options(cluster)?,
+        network_policies: !cluster.no_network_policies,
         powers: None,
     })
 }

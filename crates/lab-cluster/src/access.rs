@@ -26,6 +26,8 @@ pub struct ClusterOptions {
     pub small_requests: bool,
     /// The object store that stands for OSS, when scenarios may use one.
     pub object_store: Option<StoreOptions>,
+    /// Whether the cluster's network enforces network policies.
+    pub network_policies: bool,
     /// What can be done beyond the cluster's APIs, by whoever made the cluster.
     pub powers: Option<Arc<dyn Powers>>,
 }

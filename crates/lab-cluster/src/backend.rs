@@ -55,6 +55,7 @@ impl Backend for Cluster {
         let has = |capability: &Capability| match capability {
             Capability::ObjectStore => self.options.object_store.is_some(),
             Capability::MountTable => true,
+            Capability::NetworkPolicies => self.options.network_policies,
             other => self.options.powers.as_ref().is_some_and(|powers| powers.capabilities().contains(other)),
         };
         needed.iter().copied().filter(|capability| !has(capability)).collect()

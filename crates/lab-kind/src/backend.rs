@@ -86,6 +86,8 @@ impl Kind {
             e2b_url: format!("http://{door}"),
             e2b_key: key,
             small_requests: true,
+            // The bridge of the built node only carries packets.
+            network_policies: false,
             object_store: Some(StoreOptions {
                 inside_endpoint: minio.inside_endpoint().to_owned(),
                 outside_endpoint: minio.outside_endpoint().to_owned(),

@@ -34,6 +34,8 @@ pub enum Capability {
     ServerJournal,
     /// Changing the configuration of the system itself, such as ConfigMap `sandbox-injection-config`.
     SystemConfiguration,
+    /// Network policies that are enforced.
+    NetworkPolicies,
 }
 
 impl fmt::Display for Capability {
@@ -48,6 +50,7 @@ impl fmt::Display for Capability {
             Self::ProcessFaults => "killing components",
             Self::ServerJournal => "a journal of storage servers and packet filters",
             Self::SystemConfiguration => "a system whose own configuration may be changed",
+            Self::NetworkPolicies => "a network that enforces policies",
         })
     }
 }

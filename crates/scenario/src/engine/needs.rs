@@ -17,6 +17,9 @@ pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     let mut needed = of_storage(scenario);
     needed.extend(scenario.steps.iter().flat_map(of_step));
     needed.extend(patterns(scenario).into_iter().filter_map(of_pattern));
+    if planned.objects.iter().filter_map(|object| object.kind()).any(is_policy) {
+        needed.push(Capability::NetworkPolicies);
+    }
     let configures = planned.objects.iter().any(|object| object.name() == Some(INJECTION_CONFIG));
     if configures || scenario.steps.iter().any(changes_configuration) {
         needed.push(Capability::SystemConfiguration);
@@ -48,6 +51,11 @@ fn of_step(step: &Step) -> Vec<Capability> {
     need(step.nas.is_some(), Capability::NetworkFileSystem);
     need(step.mounts.is_some(), Capability::MountTable);
     need(step.advance.is_some(), Capability::Clock);
+    let limits = step.create.as_ref();
+    let limits =
+        limits.is_some_and(|create| create.network.is_some() || create.allow_internet_access == Some(false));
+    let applied = step.apply.as_ref().and_then(|apply| apply.object.as_ref()).and_then(kind);
+    need(limits || applied.is_some_and(is_policy), Capability::NetworkPolicies);
     if let Some(fault) = &step.fault {
         needed.push(match fault.inject {
             Fault::Oss(_) | Fault::OssCapacity(_) | Fault::Nas(_) => Capability::StorageFaults,
@@ -56,6 +64,14 @@ fn of_step(step: &Step) -> Vec<Capability> {
         });
     }
     needed
+}
+
+fn kind(object: &Value) -> Option<&str> {
+    object.get("kind").and_then(Value::as_str)
+}
+
+fn is_policy(kind: &str) -> bool {
+    matches!(kind, "NetworkPolicy" | "TrafficPolicy")
 }
 
 /// Every pattern by which the scenario asks the journal.
