@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -194,7 +195,12 @@ impl OwnDaemon {
         self.clear()
     }
 
+    /// Removes what a daemon that is gone left: a namespace of the machine's network stays mounted when a container
+    /// was in it.
     fn clear(&self) -> Result<(), KindError> {
+        for folder in [&self.run, &self.data] {
+            unmount_below(folder)?;
+        }
         match fs::remove_dir_all(&self.run) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(KindError::io("removing", &self.run)(error))
@@ -202,6 +208,27 @@ impl OwnDaemon {
             _ => Ok(()),
         }
     }
+}
+
+/// Takes off whatever is mounted in a folder of ours.
+fn unmount_below(folder: &Path) -> Result<(), KindError> {
+    let table = Path::new("/proc/self/mounts");
+    let text = fs::read_to_string(table).map_err(KindError::io("reading", table))?;
+    for place in mounted_below(&text, folder) {
+        match umount2(&place, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => {}
+            Err(error) => return Err(KindError::io("unmounting", &place)(error.into())),
+        }
+    }
+    Ok(())
+}
+
+/// The mount points in a folder and below, innermost first.
+fn mounted_below(table: &str, folder: &Path) -> Vec<PathBuf> {
+    let places = table.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
+    let mut found: Vec<PathBuf> = places.filter(|place| place.starts_with(folder)).collect();
+    found.reverse();
+    found
 }
 
 /// A daemon that was our own child ends as one that nobody has asked for its status yet.
@@ -240,6 +267,14 @@ mod tests {
     }
 
     #[test]
+    fn only_mounts_of_ours_are_taken_off() {
+        let table = "proc /proc proc rw 0 0\n/dev/a /run/lab/data ext4 rw 0 0\nnsfs /run/lab/data/ns nsfs rw 0 0\n\
+                     nsfs /run/lab-2/ns nsfs rw 0 0\n";
+        let found = mounted_below(table, Path::new("/run/lab"));
+        assert_eq!(found, [PathBuf::from("/run/lab/data/ns"), PathBuf::from("/run/lab/data")]);
+    }
+
+    #[test]
     fn the_daemon_shares_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let daemon = daemon(folder.path());
@@ -269,12 +304,22 @@ mod tests {
         daemon.start(&program, &executable, &Silent).await.unwrap();
         assert_eq!(daemon.process(), Some(process), "it was found, not started again");
         assert_eq!(docker.inspect("network", "bridge").await.unwrap(), None, "it makes no bridge");
+        // As a daemon leaves it that had a container in the machine's network.
+        let place = daemon.run.join("left");
+        fs::write(&place, "").unwrap();
+        nix::mount::mount(
+            Some("/proc/self/ns/net"),
+            &place,
+            None::<&str>,
+            nix::mount::MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .unwrap();
         daemon.stop().await.unwrap();
         assert_eq!(daemon.process(), None);
         let table = fs::read_to_string("/proc/self/mounts").unwrap();
-        let left: Vec<&str> =
-            table.lines().filter(|line| line.contains(daemon.data.to_str().unwrap())).collect();
-        assert_eq!(left, Vec::<&str>::new());
+        let root = folder.path().canonicalize().unwrap();
+        assert_eq!(mounted_below(&table, &root), Vec::<PathBuf>::new());
         assert!(!daemon.run.exists());
     }
 }
