@@ -80,7 +80,7 @@ fn a_large_file_goes_out_in_parts_and_comes_back_whole() {
         let peak = memory(&agent, "VmHWM:");
         assert!(peak < 150_000, "memory stays bounded: {peak} kB");
         let given_back = async {
-            while memory(&agent, "RssAnon:") > 32_000 {
+            while memory(&agent, "RssAnon:") > 48_000 {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
