@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rstest::rstest;
@@ -13,8 +14,12 @@ use crate::lab::{AK_ID, AK_SECRET, KEY, Lab, POOL};
 /// Longest run of one script.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 
+/// One installation at a time: several tests want the same.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// A Python with the packages given, made once.
 fn python(packages: &[&str]) -> PathBuf {
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let name = packages.join("-").replace("==", "-");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{name}"));
     let program = folder.join("bin/python");
