@@ -44,10 +44,15 @@ pub const SHOWN: &str = "secret-shown";
 /// (`kubernetes.md` §2): whoever sees one conceals it.
 const TOKEN_FIELDS: &[&str] = &["agents.kruise.io/runtime-access-token"];
 
+/// Longer needles are not put into the automaton: it has a state for each of their bytes.
+const LONGEST_TOGETHER: usize = 1024;
+
 /// Replaces known secrets in texts.
 #[derive(Clone, Debug, Default)]
 pub struct Concealer {
     needles: Vec<Needle>,
+    /// Those that are too long for the automaton, which are looked for one by one.
+    long: Vec<Needle>,
     /// Looks for all of them at once; made when it is first needed after a needle was added. Nothing in it when
     /// there are more needles than an automaton can hold.
     searcher: OnceLock<Option<AhoCorasick>>,
@@ -76,11 +81,15 @@ impl Concealer {
             return;
         }
         for text in encodings(secret) {
-            if let Some(known) = self.needles.iter_mut().find(|needle| needle.text == text) {
+            let is_long = text.len() > LONGEST_TOGETHER;
+            let needles = if is_long { &mut self.long } else { &mut self.needles };
+            if let Some(known) = needles.iter_mut().find(|needle| needle.text == text) {
                 known.is_guarded |= is_guarded;
             } else {
-                self.needles.push(Needle { text, is_guarded });
-                self.searcher.take();
+                needles.push(Needle { text, is_guarded });
+                if !is_long {
+                    self.searcher.take();
+                }
             }
         }
     }
@@ -114,7 +123,7 @@ impl Concealer {
 
     /// Whether `text` shows a guarded secret.
     pub fn gives_away(&self, text: &str) -> bool {
-        self.needles.iter().any(|needle| needle.is_guarded && text.contains(&needle.text))
+        self.needles.iter().chain(&self.long).any(|needle| needle.is_guarded && text.contains(&needle.text))
     }
 
     /// `text` with every known secret replaced by [`REDACTED`].
@@ -124,6 +133,10 @@ impl Concealer {
 
     /// The same; notes whether a guarded one was replaced.
     fn noting(&self, text: &str, shown: &mut bool) -> String {
+        if let Some(needle) = self.long.iter().find(|needle| text.contains(&needle.text)) {
+            *shown |= needle.is_guarded;
+            return self.noting(&text.replace(&needle.text, REDACTED), shown);
+        }
         // Rather nothing than a secret.
         let Some(searcher) = self.searcher() else { return REDACTED.to_owned() };
         if !searcher.is_match(text) {
@@ -141,7 +154,7 @@ impl Concealer {
     /// The draft without secrets, and whether it had a guarded one in it.
     pub(crate) fn conceal(&self, draft: Draft) -> (Draft, bool) {
         let mut shown = false;
-        if self.needles.is_empty() {
+        if self.needles.is_empty() && self.long.is_empty() {
             return (draft, shown);
         }
         let draft = Draft {
