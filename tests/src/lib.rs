@@ -31,5 +31,5 @@ pub use kubectl::{DOCUMENT_SET, Kubectl};
 pub use program::{mountlab, program, target};
 pub use script::{Outcome, run, run_with_input};
 pub use up::Up;
-pub use verdicts::verdicts;
+pub use verdicts::assert_same_verdicts;
 pub use wait::{wait_until, within};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use system_tests::{Kubectl, Up, mountlab, run, verdicts};
+use system_tests::{Kubectl, Up, assert_same_verdicts, mountlab, run};
 
 /// Limit of one run.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -73,10 +73,5 @@ fn files_give_the_same_verdicts_and_leave_others_alone() {
     let own = tempfile::tempdir().expect("a folder");
     let mut here = mountlab(&["run", "--output", "json", "--jobs", "2"]);
     let here = run(here.arg("--report").arg(own.path()).args(FILES), LIMIT);
-    let (there, here) = (verdicts(&there), verdicts(&here));
-    assert_eq!(there.len(), here.len());
-    let both = there.iter().zip(&here).filter(|(there, _)| there.1 != "skipped");
-    let differing: Vec<_> = both.clone().filter(|(there, here)| there != here).collect();
-    assert!(differing.is_empty(), "{differing:?}");
-    assert!(both.count() >= 4, "too little was replayed: {there:?}");
+    assert_same_verdicts(&there, &here, 4);
 }

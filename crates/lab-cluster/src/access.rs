@@ -80,7 +80,7 @@ pub(crate) async fn connect(options: &ClusterOptions) -> Result<Client, LabError
         remedy: "give the kubeconfig of the cluster by --kubeconfig".to_owned(),
     };
     let kubeconfig =
-        Kubeconfig::read_from(&options.kubeconfig).map_err(|error| unusable(crate::chain(&error)))?;
+        Kubeconfig::read_from(&options.kubeconfig).map_err(|error| unusable(lab::chain(&error)))?;
     let current = kubeconfig.current_context.clone().unwrap_or_default();
     if current != options.allowed_context {
         let current = if current.is_empty() { "none".to_owned() } else { format!("{current:?}") };
@@ -96,6 +96,6 @@ pub(crate) async fn connect(options: &ClusterOptions) -> Result<Client, LabError
         });
     }
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let config = config.map_err(|error| unusable(crate::chain(&error)))?;
-    Client::try_from(config).map_err(|error| unusable(crate::chain(&error)))
+    let config = config.map_err(|error| unusable(lab::chain(&error)))?;
+    Client::try_from(config).map_err(|error| unusable(lab::chain(&error)))
 }

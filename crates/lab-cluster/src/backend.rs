@@ -91,7 +91,7 @@ impl Cluster {
         let unusable = |error: UpstreamError| LabError::Part {
             lab: NAME.to_owned(),
             part: "E2B API".to_owned(),
-            reason: crate::chain(&error),
+            reason: lab::chain(&error),
         };
         let upstream = Upstream::new(&self.options.e2b_url).map_err(unusable)?;
         upstream.until_healthy(limit).await.map_err(|last| LabError::Deadline {
@@ -112,26 +112,23 @@ impl Cluster {
             reason,
         };
         let upstream =
-            Upstream::new(&self.options.e2b_url).map_err(|error| failed("E2B API", crate::chain(&error)))?;
+            Upstream::new(&self.options.e2b_url).map_err(|error| failed("E2B API", lab::chain(&error)))?;
         check_system(&client).await?;
 
         let names = Names::draw();
         let mut remains =
             Remains::new(client.clone(), names.clone(), upstream.clone(), &self.options, self.clock.clone());
         let namespace = names.namespace(DEFAULT);
-        remains
-            .make_namespace(&namespace)
-            .await
-            .map_err(|error| failed("namespace", crate::chain(&error)))?;
+        remains.make_namespace(&namespace).await.map_err(|error| failed("namespace", lab::chain(&error)))?;
         let key_name = format!("mountlab {}", names.tag());
         let key = upstream.make_key(&self.options.e2b_key, &key_name, &namespace).await;
-        let (id, key) = key.map_err(|error| failed("E2B API", crate::chain(&error)))?;
+        let (id, key) = key.map_err(|error| failed("E2B API", lab::chain(&error)))?;
         remains.key = Some(id);
         journal.guard(&key);
 
         let (made, namespaces) = mpsc::unbounded_channel();
         let watches = Watches::start(client.clone(), names.clone(), journal.clone(), namespace, namespaces);
-        let watches = watches.await.map_err(|error| failed("watch", crate::chain(&error)))?;
+        let watches = watches.await.map_err(|error| failed("watch", lab::chain(&error)))?;
 
         let (e2b_listener, e2b_address) = doors::listen().await?;
         let (kubernetes_listener, kubernetes_address) = doors::listen().await?;
@@ -192,7 +189,7 @@ async fn check_system(client: &Client) -> Result<(), LabError> {
     let found = namespaces.get_opt(SYSTEM_NAMESPACE).await;
     let found = found.map_err(|error| LabError::Machine {
         backend: NAME,
-        missing: format!("the cluster gave no answer: {}", crate::chain(&error)),
+        missing: format!("the cluster gave no answer: {}", lab::chain(&error)),
         remedy: "check the kubeconfig's address and credentials with `kubectl get namespaces`".to_owned(),
     })?;
     if found.is_none() {

@@ -113,7 +113,7 @@ impl Upstream {
             let last = match tokio::time::timeout(ONE_LOOK, asked).await {
                 Ok(Ok(answer)) if answer.status().is_success() => return Ok(()),
                 Ok(Ok(answer)) => format!("GET /health: {}", answer.status()),
-                Ok(Err(error)) => crate::chain(&error),
+                Ok(Err(error)) => lab::chain(&error),
                 Err(_) => format!("GET /health had no answer within {ONE_LOOK:?}"),
             };
             if Instant::now() >= end {

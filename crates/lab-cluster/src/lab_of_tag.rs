@@ -72,7 +72,7 @@ impl LabOfTag {
     }
 
     fn failed(&self, part: &str, error: &dyn std::error::Error) -> LabError {
-        LabError::Part { lab: self.parts.name.clone(), part: part.to_owned(), reason: crate::chain(error) }
+        LabError::Part { lab: self.parts.name.clone(), part: part.to_owned(), reason: lab::chain(error) }
     }
 }
 

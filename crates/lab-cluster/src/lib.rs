@@ -28,17 +28,3 @@ pub use backend::Cluster;
 pub use install::{InstallError, SystemImages, install};
 pub use powers::Powers;
 pub use remains::DOWN_LIMIT;
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
-}

@@ -88,12 +88,12 @@ impl Remains {
         if let Some(id) = &self.key
             && let Err(error) = self.upstream.remove_key(&self.operator_key, id).await
         {
-            failures.push(format!("API key {id}: {}", crate::chain(&error)));
+            failures.push(format!("API key {id}: {}", lab::chain(&error)));
         }
         if let Some(buckets) = &self.buckets
             && let Err(error) = buckets.remove().await
         {
-            failures.push(crate::chain(&error));
+            failures.push(lab::chain(&error));
         }
         if failures.is_empty() {
             return Ok(());
@@ -139,7 +139,7 @@ impl Remains {
         let listed = match api.list(&ListParams::default().labels(&self.selector())).await {
             Ok(listed) => listed,
             Err(error) => {
-                failures.push(format!("list {kind}s: {}", crate::chain(&error)));
+                failures.push(format!("list {kind}s: {}", lab::chain(&error)));
                 return;
             }
         };
@@ -153,7 +153,7 @@ impl Remains {
             match api.delete(&name, &DeleteParams::background()).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-                Err(error) => failures.push(format!("delete {kind} {name}: {}", crate::chain(&error))),
+                Err(error) => failures.push(format!("delete {kind} {name}: {}", lab::chain(&error))),
             }
         }
     }

@@ -61,3 +61,17 @@ pub enum LabError {
         source: std::io::Error,
     },
 }
+
+/// An error and its causes in one line; a cause whose words are there already is left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -19,7 +19,7 @@ mod storage;
 
 pub use access::{Access, NetworkFileSystem, ObjectStore};
 pub use backend::{Backend, Capability, Lab, Leftover, UpOptions};
-pub use error::LabError;
+pub use error::{LabError, chain};
 pub use fault::{
     CapacityFault, CsiCall, CsiCode, CsiEffect, CsiFault, Fault, FaultHandle, KillFault, NasFault, OssFault,
 };

@@ -58,7 +58,7 @@ async fn handle(State(door): State<Arc<E2bDoor>>, request: Request) -> Response 
     };
     outcome.unwrap_or_else(|error| {
         let code = StatusCode::BAD_GATEWAY;
-        let message = format!("the E2B API gave no answer: {}", crate::chain(&error));
+        let message = format!("the E2B API gave no answer: {}", lab::chain(&error));
         (code, axum::Json(json!({"code": code.as_u16(), "message": message}))).into_response()
     })
 }

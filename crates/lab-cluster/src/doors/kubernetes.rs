@@ -66,7 +66,7 @@ async fn handle(State(door): State<Arc<KubernetesDoor>>, request: Request) -> Re
     match door.pass(&head, &translated, content).await {
         Ok(response) => response,
         Err(error) => {
-            let message = format!("the cluster gave no answer: {}", crate::chain(&error));
+            let message = format!("the cluster gave no answer: {}", lab::chain(&error));
             body::status(StatusCode::BAD_GATEWAY, "ServiceUnavailable", &message)
         }
     }

@@ -1,6 +1,8 @@
 //! A container beside the cluster, and what faults do to it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use crate::KindError;
 use crate::cluster::{LABEL, address_of, published};
@@ -8,6 +10,11 @@ use crate::docker::Docker;
 
 /// How long starting or stopping one may take.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+const HEALTHY_DEADLINE: Duration = Duration::from_secs(120);
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How long one question about its health may take.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A running container of the lab.
 #[derive(Clone, Debug)]
@@ -157,8 +164,31 @@ impl Container {
             .map(drop)
     }
 
+    /// Asks until the answer is yes; `not_yet` says what a no means.
+    pub(crate) async fn until_healthy<A: Future<Output = std::io::Result<bool>>>(
+        &self,
+        deadline: &'static str,
+        not_yet: &str,
+        ask: impl Fn() -> A,
+    ) -> Result<(), KindError> {
+        let started = Instant::now();
+        loop {
+            let last = match timeout(ANSWER_DEADLINE, ask()).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => not_yet.to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if started.elapsed() > HEALTHY_DEADLINE {
+                let last = format!("{last}; it said:\n{}", self.last_words().await);
+                return Err(KindError::Deadline { deadline, limit: HEALTHY_DEADLINE, last });
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
     /// The last lines that it said.
-    pub(crate) async fn last_words(&self) -> String {
+    async fn last_words(&self) -> String {
         let run = self.docker.command(format!("reading what {} said", self.name));
         match run.args(["logs", "--tail", "20", self.name.as_str()]).finish().await {
             Ok(output) => format!("{}{}", output.out, output.error),

@@ -4,14 +4,12 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::Container;
 use super::container::Start;
@@ -22,10 +20,6 @@ use crate::observer::{Observer, Step};
 
 /// Where it listens, inside the cluster's network.
 const PORT: u16 = 9000;
-const HEALTHY_DEADLINE: Duration = Duration::from_secs(120);
-const INTERVAL: Duration = Duration::from_millis(100);
-/// How long one question about its health may take.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A running object store.
 #[derive(Clone, Debug)]
@@ -136,24 +130,8 @@ impl Minio {
     /// [`KindError::Deadline`] with what it said last.
     pub async fn until_healthy(&self) -> Result<(), KindError> {
         let address = self.outside.trim_start_matches("http://");
-        let started = Instant::now();
-        loop {
-            let last = match timeout(ANSWER_DEADLINE, is_ready(address)).await {
-                Ok(Ok(true)) => return Ok(()),
-                Ok(Ok(false)) => "it is not ready".to_owned(),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "it does not answer".to_owned(),
-            };
-            if started.elapsed() > HEALTHY_DEADLINE {
-                let words = self.container.last_words().await;
-                return Err(KindError::Deadline {
-                    deadline: "deadline of MinIO's health",
-                    limit: HEALTHY_DEADLINE,
-                    last: format!("{last}; it said:\n{words}"),
-                });
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
+        let ask = || is_ready(address);
+        self.container.until_healthy("deadline of MinIO's health", "it is not ready", ask).await
     }
 }
 

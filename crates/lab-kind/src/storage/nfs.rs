@@ -1,9 +1,6 @@
 //! The NFS server: NFS-Ganesha.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
-
-use tokio::time::timeout;
 
 use super::Container;
 use super::container::Start;
@@ -16,9 +13,6 @@ use crate::observer::{Observer, Step};
 /// Where NFS and MOUNT answer; the port mapper, on 111, says the same.
 const NFS_PORT: u16 = 2049;
 const MOUNT_PORT: u16 = 20048;
-const HEALTHY_DEADLINE: Duration = Duration::from_secs(120);
-const INTERVAL: Duration = Duration::from_millis(100);
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The folder of the container below which the files of all exports are: `/share` is `/exports/share` there.
 pub const EXPORTS: &str = "/exports";
@@ -126,29 +120,14 @@ impl NfsServer {
     /// # Errors
     /// [`KindError::Deadline`] with what it said last.
     pub async fn until_healthy(&self) -> Result<(), KindError> {
-        let started = Instant::now();
-        loop {
-            let asked = async {
-                let nfs = rpc::answers(&format!("{}:{NFS_PORT}", self.address), NFS).await?;
-                let mount = rpc::answers(&format!("{}:{MOUNT_PORT}", self.address), MOUNT).await?;
-                Ok::<bool, std::io::Error>(nfs && mount)
-            };
-            let last = match timeout(ANSWER_DEADLINE, asked).await {
-                Ok(Ok(true)) => return Ok(()),
-                Ok(Ok(false)) => "it serves no version 3".to_owned(),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "it does not answer".to_owned(),
-            };
-            if started.elapsed() > HEALTHY_DEADLINE {
-                let words = self.container.last_words().await;
-                return Err(KindError::Deadline {
-                    deadline: "deadline of the NFS server's health",
-                    limit: HEALTHY_DEADLINE,
-                    last: format!("{last}; it said:\n{words}"),
-                });
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
+        let address = self.address.as_str();
+        let ask = move || async move {
+            let nfs = rpc::answers(&format!("{address}:{NFS_PORT}"), NFS).await?;
+            let mount = rpc::answers(&format!("{address}:{MOUNT_PORT}"), MOUNT).await?;
+            Ok(nfs && mount)
+        };
+        let not_yet = "it serves no version 3";
+        self.container.until_healthy("deadline of the NFS server's health", not_yet, ask).await
     }
 }
 

@@ -6,7 +6,7 @@ use e2b_client::ListQuery;
 use lab::Leftover;
 use tokio::time::Instant;
 
-use super::context::{Context, Made, StepError, chain};
+use super::context::{Context, Made, StepError};
 use super::failure::{Failure, recent};
 use crate::model::ObjectReference;
 
@@ -35,7 +35,7 @@ async fn kill_all(context: &Context<'_>, failures: &mut Vec<Failure>) {
         left.into_iter().filter(|made| !made.adopted).map(|made| made.info.sandbox_id).collect();
     match context.client.list(&ListQuery::default()).await {
         Ok(listed) => ids.extend(listed.into_iter().map(|info| info.sandbox_id)),
-        Err(error) => failures.push(Failure::new("cleanup", &place, chain(&error))),
+        Err(error) => failures.push(Failure::new("cleanup", &place, lab::chain(&error))),
     }
     ids.sort();
     ids.dedup();
@@ -44,7 +44,7 @@ async fn kill_all(context: &Context<'_>, failures: &mut Vec<Failure>) {
             Ok(_) => {}
             Err(error) if error.refusal().is_some_and(|refusal| refusal.status == 404) => {}
             Err(error) => {
-                let mut failure = Failure::new("cleanup", &place, chain(&error));
+                let mut failure = Failure::new("cleanup", &place, lab::chain(&error));
                 failure.entries = recent(context.journal(), &[id]);
                 failures.push(failure);
             }
@@ -74,7 +74,7 @@ async fn nothing_left(context: &Context<'_>) -> Option<Failure> {
     let place = context.planned.source.path.display().to_string();
     loop {
         match context.lab.leftovers().await {
-            Err(error) => return Some(Failure::new("cleanup", &place, chain(&error))),
+            Err(error) => return Some(Failure::new("cleanup", &place, lab::chain(&error))),
             Ok(left) if left.is_empty() => return None,
             Ok(left) if Instant::now() >= end => {
                 let words = format!(

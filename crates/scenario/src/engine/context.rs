@@ -74,22 +74,8 @@ pub(crate) struct StepError(pub(crate) String);
 impl StepError {
     /// An error with its causes, the innermost last.
     pub(crate) fn of(error: &dyn std::error::Error) -> Self {
-        Self(chain(error))
+        Self(lab::chain(error))
     }
-}
-
-/// An error and its causes in one sentence.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// One running scenario.

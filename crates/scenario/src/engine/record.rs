@@ -6,7 +6,7 @@ use std::time::Duration;
 use lab::LabError;
 use tokio::time::Instant;
 
-use super::context::{Context, StepError, chain};
+use super::context::{Context, StepError};
 use super::failure::{Failure, recent};
 use super::summary::{Part, ScenarioResult, Verdict};
 use super::{judge, pools};
@@ -55,9 +55,9 @@ impl Record {
 
     pub(super) fn not_up(&mut self, error: &LabError) {
         if matches!(error, LabError::Machine { .. }) {
-            self.result.verdict = Verdict::Machine { reason: chain(error) };
+            self.result.verdict = Verdict::Machine { reason: lab::chain(error) };
         } else {
-            self.result.failures.push(Failure::new("up", &self.place, chain(error)));
+            self.result.failures.push(Failure::new("up", &self.place, lab::chain(error)));
             self.result.verdict = Verdict::Failed;
         }
     }

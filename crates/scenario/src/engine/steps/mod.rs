@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::background::Background;
-use super::context::{Context, StepError, chain};
+use super::context::{Context, StepError};
 use super::failure::{Failure, recent};
 use super::judge::{self as journal, Judgement};
 use crate::matching::{Difference, differences};
@@ -224,7 +224,7 @@ async fn act(context: &Context<'_>, step: &Step, part: &str) -> Result<Outcome, 
 
 /// A refusal by the API or by envd is an outcome; everything else that went wrong is not.
 fn refused(error: &ClientError) -> Result<Outcome, StepError> {
-    let Some(refusal) = error.refusal() else { return Err(StepError(chain(error))) };
+    let Some(refusal) = error.refusal() else { return Err(StepError(lab::chain(error))) };
     let mut value = Map::new();
     value.insert("status".into(), refusal.status.into());
     if let Some(code) = &refusal.code {
