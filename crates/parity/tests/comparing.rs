@@ -54,6 +54,7 @@ fn compared(left: &[Value], right: &[Value]) -> Comparison {
 #[case::time(json!({"endAt": "2026-11-26T00:38:30Z"}), json!({"endAt": "2026-11-26T00:38:31.5+01:00"}))]
 #[case::time_of_kubectl(json!("on 2026-11-26 00:33:31 +0000 UTC"), json!("on 2026-11-26 01:33:31 +0000 UTC"))]
 #[case::address(json!({"domain": "127.0.0.1:43517"}), json!({"domain": "10.0.0.7:80"}))]
+#[case::address_by_name(json!({"domain": "localhost:43517"}), json!({"domain": "localhost:80"}))]
 #[case::measurement(json!({"milliseconds": 5, "status": 200}), json!({"milliseconds": 7.5, "status": 200}))]
 #[case::duration_in_words(json!("gave up after 1.5s"), json!("gave up after 2 s"))]
 #[case::foreign_fields(
