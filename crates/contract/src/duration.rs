@@ -1,6 +1,11 @@
 //! Go durations: signed decimal numbers with units, concatenated, such as `1h30m` (`e2b-api.md` §6.3).
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
+
+/// How long a paused sandbox is kept unless something else was said: 100 × 365 days.
+pub const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Units with their length in nanoseconds.
 const UNITS: [(&str, i128); 8] = [
@@ -38,6 +43,13 @@ pub fn parse(text: &str) -> Option<SignedDuration> {
     }
     let nanoseconds = i64::try_from(if negative { -nanoseconds } else { nanoseconds }).ok()?;
     Some(SignedDuration::from_nanos(nanoseconds))
+}
+
+/// How long a paused sandbox is kept, from the stored text: `forever`, absent and unreadable texts mean [`FOREVER`]
+/// (`kubernetes.md` §5.7).
+pub fn retention(stored: Option<&str>) -> Duration {
+    let parsed = stored.and_then(parse).and_then(|duration| Duration::try_from(duration).ok());
+    parsed.unwrap_or(FOREVER)
 }
 
 fn is_number(character: char) -> bool {

@@ -22,6 +22,7 @@ pub mod duration;
 pub mod errors;
 pub mod extensions;
 pub mod hash;
+pub mod hibernation;
 pub mod injection;
 pub mod intents;
 pub mod names;

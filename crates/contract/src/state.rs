@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::conditions::{self, types};
+use crate::conditions::{self, reasons, types};
 use crate::crd::{Sandbox, SandboxPhase};
 
 /// Derived state of a sandbox.
@@ -40,7 +40,7 @@ pub fn derive(sandbox: &Sandbox, now: Timestamp) -> SandboxState {
                 SandboxState::Creating
             }
         }
-        SandboxPhase::Running if sandbox.spec.paused => SandboxState::Paused,
+        SandboxPhase::Running if sandbox.spec.paused && !pause_is_refused(sandbox) => SandboxState::Paused,
         SandboxPhase::Running if ready => SandboxState::Running,
         SandboxPhase::Running => SandboxState::Dead,
         _ => SandboxState::Paused,
@@ -56,6 +56,16 @@ pub fn owning_set(sandbox: &Sandbox) -> Option<&OwnerReference> {
 /// Whether condition Ready is True.
 pub fn is_ready(sandbox: &Sandbox) -> bool {
     sandbox.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, types::READY))
+}
+
+/// Whether the controller refused the pause that was asked for, because of mounted storage: the sandbox keeps running
+/// (DECISIONS 2).
+pub fn pause_is_refused(sandbox: &Sandbox) -> bool {
+    sandbox
+        .status
+        .as_ref()
+        .and_then(|status| conditions::find(&status.conditions, types::SANDBOX_PAUSED))
+        .is_some_and(|condition| condition.reason == reasons::STORAGE_NOT_HIBERNATABLE)
 }
 
 /// The address of the sandbox's pod, as the controller copied it.

@@ -12,6 +12,7 @@
 mod client;
 mod egress;
 mod handshake;
+mod hibernation;
 mod kubernetes;
 mod mounting;
 mod redaction;
@@ -21,6 +22,7 @@ mod volumes;
 pub use client::{Answer, CallError, Endpoint, RuntimeClient};
 pub use egress::explain;
 pub use handshake::{Handshake, InitRequest};
+pub use hibernation::may_hibernate;
 pub use kubernetes::{is_conflict, is_not_found, is_transient, kubernetes_problem};
 pub use mounting::Failures;
 pub use tls::{RuntimeCertificates, RuntimeSetupError};

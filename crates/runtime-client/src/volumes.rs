@@ -40,15 +40,22 @@ pub async fn resolve_mounts(
     Ok(mounts)
 }
 
-async fn read(client: &Client, intent: &CsiMountConfig) -> Result<Read, Problem> {
-    let nothing = Read { volume: None, secret: None };
-    let Ok(name) = resolve::volume_name(intent) else { return Ok(nothing) };
+/// The volume of one mount, if it exists.
+pub(crate) async fn volume_of(
+    client: &Client,
+    intent: &CsiMountConfig,
+) -> Result<Option<PersistentVolume>, Problem> {
+    let Ok(name) = resolve::volume_name(intent) else { return Ok(None) };
     if !is_object_name(name) {
-        return Ok(nothing);
+        return Ok(None);
     }
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     let action = format!("get persistent volume object by name {name}");
-    let volume = volumes.get_opt(name).await.map_err(|error| kubernetes_problem(&action, &error))?;
+    volumes.get_opt(name).await.map_err(|error| kubernetes_problem(&action, &error))
+}
+
+async fn read(client: &Client, intent: &CsiMountConfig) -> Result<Read, Problem> {
+    let volume = volume_of(client, intent).await?;
     // a reference into another namespace is an error that `resolve` reports; its Secret is never read
     let reference = volume.as_ref().and_then(|volume| resolve::secret_reference(volume).ok().flatten());
     let Some(reference) = reference.filter(|reference| is_object_name(&reference.name)) else {

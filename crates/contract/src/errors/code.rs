@@ -200,6 +200,15 @@ codes! {
     StorageNotHibernatable = "storage-not-hibernatable", 400, 1,
         "A sandbox with a NAS mount, or with a mount whose volume cannot be read any more, cannot hibernate.",
         "Kill the sandbox, or use OSS; it keeps running untouched.";
+    SandboxPausing = "sandbox-pausing", 400, 1,
+        "The sandbox is still being paused.",
+        "Wait until the pause is complete, then try again.";
+    SandboxResuming = "sandbox-resuming", 503, 1,
+        "The sandbox is just waking up.",
+        "Wait until it runs, then try again.";
+    PauseFailed = "pause-failed", 500, 1,
+        "The sandbox could not be paused.",
+        "Look at the Sandbox's condition SandboxPaused and the events of its pod.";
     ResumeFailed = "resume-failed", 500, 1,
         "The sandbox could not be resumed.",
         "Look at the Sandbox's condition RuntimeInitialized for the cause.";
