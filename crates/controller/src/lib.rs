@@ -21,8 +21,11 @@
 //! When the main container of a claimed Sandbox is replaced, its runtime is initialised again and all its mounts come
 //! back before the Sandbox is Ready ([`sandbox::Attempt`]). The first initialisation is the claim's business.
 //!
-//! Pausing, resuming and upgrading are not here yet: a Sandbox with `spec.paused` stays as it is, and a changed image
-//! does not reach a running pod.
+//! A Sandbox with `spec.paused` loses its pod and gets another when that is taken back, from the template, the
+//! injection configuration, the volumes and Secrets of then; its mounts are there before it is Ready. One with NAS
+//! storage keeps running instead and says why, by hand and at its automatic deadline (`docs/design/0012-hibernation.md`).
+//!
+//! Upgrading is not here yet: a changed image does not reach a running pod.
 
 mod announce;
 mod api;

@@ -2,6 +2,8 @@
 //! process and a runtime that only answers (`kubernetes.md` §5.4, D-3, `storage.md` §7.3).
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
 
+#[path = "runtime/pausing.rs"]
+mod pausing;
 mod support;
 
 use std::time::Duration;

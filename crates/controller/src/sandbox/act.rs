@@ -6,16 +6,19 @@ use contract::conditions::{self, reasons, types};
 use contract::crd::template::pod_template;
 use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, SandboxTemplate};
 use contract::errors::{Code, Problem};
+use contract::hibernation::Verdict;
 use contract::names::{
     INJECTION_CONFIG, RUNTIME_AGENT, RUNTIME_TLS_PORT, annotations, events, finalizers, labels,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use kube::api::Patch;
+use kube::api::{DeleteParams, Patch};
 use serde_json::json;
 
-use super::decide::{Action, decide, is_owned, owner_mismatch};
+use super::decide::{Action, decide_with, is_owned, owner_mismatch};
+use super::pause;
 use super::pod::build;
 use super::status::merge_patch;
 use crate::announce::Announcement;
@@ -23,6 +26,9 @@ use crate::api::{Context, delete_exactly, has_code, message_of, parameters, patc
 use crate::dispatch::Failure;
 use crate::queue::ObjectName;
 use crate::world::name_of;
+
+/// How long the processes of a pod have to end when it is stopped for a pause, in seconds (`kubernetes.md` §5.6).
+const PAUSE_GRACE: u32 = 5;
 
 /// One turn for the Sandbox of that name. Returns when the next one is due.
 pub(crate) async fn reconcile(
@@ -38,7 +44,9 @@ pub(crate) async fn reconcile(
         return Ok(None);
     }
     let attempt = context.initialisations.of(name, &sandbox);
-    let mut decision = decide(&sandbox, pod.as_ref(), attempt.as_ref(), context.now());
+    let now = context.now();
+    let storage = storage_of(context, &sandbox, now).await?;
+    let mut decision = decide_with(&sandbox, pod.as_ref(), attempt.as_ref(), &storage, now);
     let mut outcome = Ok(());
     for action in &decision.actions {
         outcome = act(context, &sandbox, pod.as_ref(), action, &mut decision.status).await;
@@ -53,6 +61,14 @@ pub(crate) async fn reconcile(
         write_status(context, &sandbox, &status).await?;
     }
     outcome.map(|()| decision.wake_at)
+}
+
+/// What the Sandbox's storage says about hibernating, where that makes a difference now.
+async fn storage_of(context: &Context, sandbox: &Sandbox, now: Timestamp) -> Result<Verdict, Failure> {
+    if !pause::depends_on_storage(sandbox, now) {
+        return Ok(Verdict::Possible);
+    }
+    Ok(runtime_client::may_hibernate(&context.client, sandbox).await?)
 }
 
 /// The pod of the Sandbox as the watch knows it. Before a running sandbox is declared failed, the API is asked: after
@@ -101,7 +117,12 @@ async fn act(
             }
             created
         }
-        Action::DeletePod { uid } => delete_pod(context, sandbox, uid).await,
+        Action::DeletePod { uid } => delete_pod(context, sandbox, &delete_exactly(uid)).await,
+        Action::StopPod { uid } => {
+            delete_pod(context, sandbox, &delete_exactly(uid).grace_period(PAUSE_GRACE)).await
+        }
+        Action::PauseByDeadline { kept_until } => pause_by_deadline(context, sandbox, *kept_until).await,
+        Action::AddFinalizer => add_finalizer(context, sandbox).await,
         Action::PatchPodMetadata { revision } => match pod {
             Some(pod) => patch_pod_metadata(context, sandbox, pod, revision).await,
             None => Ok(()),
@@ -160,7 +181,12 @@ async fn create_pod(context: &Context, sandbox: &Sandbox) -> Result<(), Failure>
 async fn announce_tls(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
     let runtimes = sandbox.spec.runtimes.as_deref().unwrap_or_default();
     let announced = sandbox.annotations().contains_key(annotations::RUNTIME_TLS_PORT);
-    if !context.serves_tls || announced || runtimes.iter().all(|runtime| runtime.name != RUNTIME_AGENT) {
+    let wakes_up = sandbox.status.as_ref().is_some_and(|status| status.phase == SandboxPhase::Resuming);
+    if !context.serves_tls
+        || announced
+        || wakes_up
+        || runtimes.iter().all(|runtime| runtime.name != RUNTIME_AGENT)
+    {
         return Ok(());
     }
     write_annotation(context, sandbox, annotations::RUNTIME_TLS_PORT, &RUNTIME_TLS_PORT.to_string()).await
@@ -256,9 +282,9 @@ fn note_create_failure(context: &Context, sandbox: &Sandbox, failure: &Failure, 
     context.announcer.send(sandbox, Announcement::warning(events::POD_CREATE_FAILED, message));
 }
 
-async fn delete_pod(context: &Context, sandbox: &Sandbox, uid: &str) -> Result<(), Failure> {
+async fn delete_pod(context: &Context, sandbox: &Sandbox, how: &DeleteParams) -> Result<(), Failure> {
     let pods = context.namespaced::<Pod>(&namespace(sandbox));
-    match pods.delete(&sandbox.name_any(), &delete_exactly(uid)).await {
+    match pods.delete(&sandbox.name_any(), how).await {
         Ok(_) => Ok(()),
         Err(error) if has_code(&error, 404) || has_code(&error, 409) => Ok(()),
         Err(error) => Err(failed("delete the pod of", object(sandbox))(error)),
@@ -298,15 +324,52 @@ async fn delete_sandbox(context: &Context, sandbox: &Sandbox) -> Result<(), Fail
     }
 }
 
+/// Written on the version that was decided about: who changed the deadlines meanwhile is asked again.
+async fn pause_by_deadline(
+    context: &Context,
+    sandbox: &Sandbox,
+    kept_until: Option<Timestamp>,
+) -> Result<(), Failure> {
+    let mut spec = json!({"paused": true});
+    if let Some(until) = kept_until {
+        spec["pauseTime"] = json!(Time(until));
+        spec["shutdownTime"] = json!(Time(until));
+    }
+    patch_exactly(context, sandbox, "pause", json!({}), spec).await
+}
+
+async fn add_finalizer(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
+    let mut all = sandbox.finalizers().to_vec();
+    all.push(finalizers::SANDBOX.to_owned());
+    patch_exactly(context, sandbox, "add the finalizer of", json!({"finalizers": all}), json!({})).await
+}
+
 async fn drop_finalizer(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
     let remaining: Vec<&String> =
         sandbox.finalizers().iter().filter(|finalizer| *finalizer != finalizers::SANDBOX).collect();
-    let patch = json!({"metadata": {"resourceVersion": sandbox.resource_version(), "finalizers": remaining}});
+    // none at all is written as absence
+    let metadata = json!({"finalizers": (!remaining.is_empty()).then_some(remaining)});
+    patch_exactly(context, sandbox, "drop the finalizer of", metadata, json!({})).await
+}
+
+/// Merges into metadata and spec of the very version of the Sandbox that was looked at.
+async fn patch_exactly(
+    context: &Context,
+    sandbox: &Sandbox,
+    action: &'static str,
+    mut metadata: serde_json::Value,
+    spec: serde_json::Value,
+) -> Result<(), Failure> {
+    metadata["resourceVersion"] = json!(sandbox.resource_version());
+    let patch = json!({"metadata": metadata, "spec": spec});
     let sandboxes = context.namespaced::<Sandbox>(&namespace(sandbox));
     match sandboxes.patch(&sandbox.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(()),
+        Ok(written) => {
+            context.world.wrote_sandbox(written);
+            Ok(())
+        }
         Err(error) if has_code(&error, 404) => Ok(()),
-        Err(error) => Err(failed("drop the finalizer of", object(sandbox))(error)),
+        Err(error) => Err(failed(action, object(sandbox))(error)),
     }
 }
 

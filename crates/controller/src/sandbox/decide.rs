@@ -3,14 +3,16 @@
 use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
 use contract::hash;
+use contract::hibernation::Verdict;
 use contract::names::{annotations, events, finalizers, labels};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
+use super::deadlines::{self, Due};
 use super::in_place::{self, InPlace};
 use super::initialisation::{self, Attempt};
-use super::{ready, status};
+use super::{pause, ready, resume, status};
 use crate::announce::Announcement;
 
 /// One thing to do to the API.
@@ -25,6 +27,18 @@ pub enum Action {
         /// The pod and no other of its name.
         uid: String,
     },
+    /// Delete the pod of that UID for a pause: its processes get 5 s.
+    StopPod {
+        /// The pod and no other of its name.
+        uid: String,
+    },
+    /// Set `spec.paused`: the automatic pause is due.
+    PauseByDeadline {
+        /// The new shutdownTime and pauseTime; absent, both stay as they are.
+        kept_until: Option<Timestamp>,
+    },
+    /// Keep the Sandbox until its pod is gone, whoever deletes it.
+    AddFinalizer,
     /// Bring the pod's labels, annotations and hash up to date without touching its containers.
     PatchPodMetadata {
         /// The revision that the pod then has.
@@ -54,9 +68,20 @@ pub struct Decision {
     pub wake_at: Option<Timestamp>,
 }
 
-/// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`. `attempt` is the last one to initialise
-/// its runtime again, if this process made one.
+/// [`decide_with`] for a `sandbox` whose storage can hibernate.
 pub fn decide(sandbox: &Sandbox, pod: Option<&Pod>, attempt: Option<&Attempt>, now: Timestamp) -> Decision {
+    decide_with(sandbox, pod, attempt, &Verdict::Possible, now)
+}
+
+/// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`. `attempt` is the last one to initialise
+/// its runtime again, if this process made one. `storage` says whether what it has mounted lets it hibernate.
+pub fn decide_with(
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    attempt: Option<&Attempt>,
+    storage: &Verdict,
+    now: Timestamp,
+) -> Decision {
     if sandbox.metadata.deletion_timestamp.is_some() {
         return terminate(sandbox, pod);
     }
@@ -64,18 +89,16 @@ pub fn decide(sandbox: &Sandbox, pod: Option<&Pod>, attempt: Option<&Attempt>, n
     if !has_template {
         return Decision::default();
     }
-    let deadline = sandbox.spec.shutdown_time.as_ref().map(|deadline| deadline.0);
-    if deadline.is_some_and(|deadline| deadline < now) {
+    let due = deadlines::due(sandbox, storage, now);
+    if due == Due::ShutDown {
         return shut_down();
     }
-    let mut decision = live(sandbox, pod, attempt, now);
-    decision.wake_at = [decision.wake_at, deadline.map(just_after)].into_iter().flatten().min();
+    let mut decision = live(sandbox, pod, attempt, storage, now);
+    if let Due::Pause(action) = due {
+        decision.actions.push(action);
+    }
+    decision.wake_at = [decision.wake_at, deadlines::next(sandbox, now)].into_iter().flatten().min();
     decision
-}
-
-/// The first instant at which a deadline is in the past: it is compared strictly.
-fn just_after(deadline: Timestamp) -> Timestamp {
-    deadline.checked_add(SignedDuration::from_millis(1)).unwrap_or(deadline)
 }
 
 fn shut_down() -> Decision {
@@ -107,7 +130,13 @@ fn terminate(sandbox: &Sandbox, pod: Option<&Pod>) -> Decision {
     }
 }
 
-fn live(sandbox: &Sandbox, pod: Option<&Pod>, attempt: Option<&Attempt>, now: Timestamp) -> Decision {
+fn live(
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    attempt: Option<&Attempt>,
+    storage: &Verdict,
+    now: Timestamp,
+) -> Decision {
     let old = sandbox.status.clone().unwrap_or_default();
     if old.phase.is_final() {
         return Decision::default();
@@ -118,19 +147,29 @@ fn live(sandbox: &Sandbox, pod: Option<&Pod>, attempt: Option<&Attempt>, now: Ti
     }
     let mut status = SandboxStatus {
         observed_generation: sandbox.metadata.generation,
-        update_revision: Some(hash::update_revision(sandbox)),
+        update_revision: revision(sandbox, &old),
         message: None,
         ..old.clone()
     };
     match old.phase {
         SandboxPhase::None | SandboxPhase::Pending => pending(sandbox, pod, now, &mut status, &mut decision),
-        SandboxPhase::Running => running(sandbox, pod, attempt, now, &mut status, &mut decision),
-        // pausing, resuming, upgrading and recycling are not this controller's business yet
+        SandboxPhase::Running => running(sandbox, pod, attempt, storage, now, &mut status, &mut decision),
+        SandboxPhase::Paused => pause::follow(sandbox, pod, now, &mut status, &mut decision),
+        SandboxPhase::Resuming => resume::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
+        // upgrading and recycling are not this controller's business yet
         _ => {}
     }
     announce_phase(&old.phase, &status, &mut decision);
     decision.status = Some(status);
     decision
+}
+
+/// The hash of the template; as it was while paused, so that a change made meanwhile is noticed (§5.6).
+fn revision(sandbox: &Sandbox, old: &SandboxStatus) -> Option<String> {
+    match old.phase {
+        SandboxPhase::Paused => old.update_revision.clone(),
+        _ => Some(hash::update_revision(sandbox)),
+    }
 }
 
 /// §5.2.
@@ -167,11 +206,12 @@ fn pending(
     }
 }
 
-/// §5.3, with the in-place update of labels and annotations (§5.8) and the runtime's re-initialisation (§5.4).
+/// §5.3, with the beginning of a pause or its refusal (§5.6), the in-place update of labels and annotations (§5.8) and the runtime's re-initialisation (§5.4).
 fn running(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
     attempt: Option<&Attempt>,
+    storage: &Verdict,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -192,6 +232,13 @@ fn running(
     };
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
         return finish(status, phase, now);
+    }
+    if sandbox.spec.paused && *storage == Verdict::Possible {
+        return pause::begin(now, status);
+    }
+    pause::note_refusal(sandbox, storage, now, status, decision);
+    if resume::leaves_a_finalizer(sandbox, status) {
+        decision.actions.push(Action::DropFinalizer);
     }
     status::copy_pod(status, pod);
     match in_place::compare(sandbox, pod) {
@@ -217,14 +264,14 @@ fn forbid(sandbox: &Sandbox, decision: &mut Decision) {
     }
 }
 
-fn finish(status: &mut SandboxStatus, pod_phase: &str, now: Timestamp) {
+pub(super) fn finish(status: &mut SandboxStatus, pod_phase: &str, now: Timestamp) {
     let message = format!("Pod status phase is {pod_phase}");
     conditions::set(&mut status.conditions, types::READY, false, reasons::POD_READY, &message, now);
     status.phase = SandboxPhase::from(pod_phase.to_owned());
     status.message = Some(message);
 }
 
-fn clear_create_failure(status: &mut SandboxStatus) {
+pub(super) fn clear_create_failure(status: &mut SandboxStatus) {
     let failed = conditions::find(&status.conditions, types::READY)
         .is_some_and(|condition| condition.reason == reasons::POD_CREATE_FAILED);
     if failed {
@@ -258,7 +305,12 @@ fn announce_phase(before: &SandboxPhase, status: &SandboxStatus, decision: &mut 
     let message = status.message.clone();
     decision.events.push(match status.phase {
         SandboxPhase::Pending => Announcement::normal(reason, "Start sandbox"),
+        SandboxPhase::Running if *before == SandboxPhase::Resuming => {
+            Announcement::normal(reason, "Sandbox woke up")
+        }
         SandboxPhase::Running => Announcement::normal(reason, "Sandbox started"),
+        SandboxPhase::Paused => Announcement::normal(reason, "Sandbox is paused, its pod goes"),
+        SandboxPhase::Resuming => Announcement::normal(reason, "Sandbox wakes up, a new pod is made"),
         SandboxPhase::Failed => {
             Announcement::warning(reason, message.unwrap_or_else(|| "Sandbox failed".to_owned()))
         }

@@ -24,6 +24,9 @@ use crate::announce::Announcement;
 const HELD: &str =
     "the main container was replaced; its runtime is being initialised and its storage mounted again";
 
+/// Remembered in place of a container's id while there is no pod: no container has it.
+const NONE_YET: &str = "";
+
 /// An attempt to initialise the runtime of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -59,6 +62,11 @@ pub(super) fn remember_first(pod: &Pod, status: &mut SandboxStatus) {
     }
 }
 
+/// The pod goes: whatever main container comes next is another one.
+pub(super) fn expect_another(status: &mut SandboxStatus) {
+    remember(status, NONE_YET);
+}
+
 /// Decides what the main container's runtime needs, and says why Ready is held meanwhile.
 pub(super) fn follow(
     sandbox: &Sandbox,
@@ -69,12 +77,18 @@ pub(super) fn follow(
     decision: &mut Decision,
 ) -> Option<&'static str> {
     remember_first(pod, status);
-    let container = main_container(pod)?;
+    let Some(container) = main_container(pod) else {
+        let expected = remembered(status) == Some(NONE_YET) && is_claimed_with_runtime(sandbox);
+        return expected.then_some(HELD);
+    };
     if remembered(status).is_none_or(|known| known == container) || is_being_claimed(sandbox) {
         return None;
     }
     if !is_claimed_with_runtime(sandbox) {
         remember(status, container);
+        if conditions::find(&status.conditions, types::RUNTIME_INITIALIZED).is_some() {
+            set(status, true, reasons::SUCCEEDED, "", now);
+        }
         return None;
     }
     let attempt = attempt.filter(|attempt| attempt.container == container).map(|attempt| &attempt.progress);

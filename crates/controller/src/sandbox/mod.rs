@@ -1,23 +1,26 @@
 //! The Sandbox reconciler (`kubernetes.md` §5).
 //!
 //! ```text
-//! Sandbox + pod + now ─► decide ─► actions (create pod, delete, …), status, events, next deadline
+//! Sandbox + pod + storage + now ─► decide ─► actions (create pod, delete, …), status, events, next deadline
 //!                                       │
 //!                                    act: the API calls; a pod that can't be made ends up in the status
 //!                                    initialise: the runtime of a replaced container, beside the turns
 //! ```
 
 mod act;
+mod deadlines;
 mod decide;
 mod in_place;
 mod initialisation;
 mod initialise;
+mod pause;
 mod pod;
 mod ready;
+mod resume;
 mod status;
 
 pub(crate) use act::reconcile;
-pub use decide::{Action, Decision, decide};
+pub use decide::{Action, Decision, decide, decide_with};
 pub use initialisation::{Attempt, Progress};
 pub(crate) use initialise::Initialisations;
 pub use pod::{PodParts, build as build_pod};

@@ -220,12 +220,17 @@ impl Lab {
 
     /// The PersistentVolume `oss-pv`.
     pub(crate) async fn volume(&self, bucket: &str) {
+        self.volume_of("ossplugin.csi.alibabacloud.com", bucket).await;
+    }
+
+    /// The PersistentVolume `oss-pv`, which may be one of another driver.
+    pub(crate) async fn volume_of(&self, driver: &str, bucket: &str) {
         let volume = json!({
             "metadata": {"name": "oss-pv"},
             "spec": {
                 "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteMany"],
                 "csi": {
-                    "driver": "ossplugin.csi.alibabacloud.com", "volumeHandle": "oss-pv",
+                    "driver": driver, "volumeHandle": "oss-pv",
                     "volumeAttributes": {"bucket": bucket, "url": "http://127.0.0.1:1"},
                     "nodePublishSecretRef": {"name": "oss-secret", "namespace": "sandbox-system"},
                 },

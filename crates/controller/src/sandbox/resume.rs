@@ -1,0 +1,69 @@
+//! Waking up (`kubernetes.md` §5.6), as pure functions: a new pod from the template and the injection configuration of
+//! now. Its runtime and mounts come back as after any replaced container, before the Sandbox is Ready.
+
+use contract::conditions::{self, reasons, types};
+use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::decide::{Action, Decision, clear_create_failure, finish, is_owned, owner_mismatch};
+use super::initialisation::{self, Attempt};
+use super::{pause, ready, status as pod_status};
+
+/// Begins the wake-up of a Sandbox whose pause is complete.
+pub(super) fn begin(now: Timestamp, status: &mut SandboxStatus) {
+    status.phase = SandboxPhase::Resuming;
+    conditions::set(&mut status.conditions, types::SANDBOX_RESUMED, false, reasons::CREATE_POD, "", now);
+}
+
+/// Phase Resuming: a pod is made; once it runs, so does the Sandbox.
+pub(super) fn follow(
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    attempt: Option<&Attempt>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    let Some(pod) = pod else {
+        decision.actions.push(Action::CreatePod);
+        return;
+    };
+    if !is_owned(sandbox, pod) {
+        decision.events.push(owner_mismatch(pod));
+        return;
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        // the next one is made when this one is gone
+        return;
+    }
+    clear_create_failure(status);
+    match ready::pod_phase(pod) {
+        "Running" => complete(sandbox, pod, attempt, now, status, decision),
+        phase @ ("Succeeded" | "Failed") => finish(status, phase, now),
+        _ => {}
+    }
+}
+
+fn complete(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    attempt: Option<&Attempt>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    status.phase = SandboxPhase::Running;
+    let conditions = &mut status.conditions;
+    conditions::set(conditions, types::SANDBOX_RESUMED, true, reasons::RESUME_POD, "", now);
+    conditions::set(conditions, types::RUNTIME_INITIALIZED, false, reasons::PENDING, "", now);
+    conditions::remove(conditions, types::SANDBOX_PAUSED);
+    pod_status::copy_pod(status, pod);
+    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
+    ready::sync(status, pod, held, now);
+}
+
+/// Whether the Sandbox has woken up and still has the finalizer of its pause.
+pub(super) fn leaves_a_finalizer(sandbox: &Sandbox, status: &SandboxStatus) -> bool {
+    conditions::is_true(&status.conditions, types::SANDBOX_RESUMED) && pause::has_finalizer(sandbox)
+}
