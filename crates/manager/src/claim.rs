@@ -22,12 +22,27 @@ pub(crate) struct Order {
     pub(crate) limit: Option<Duration>,
     /// Network rules, if there are any.
     pub(crate) network: Option<NetworkRules>,
+    /// What to announce about the sandbox once it is the caller's: reason and message of an event.
+    pub(crate) notice: Option<(&'static str, String)>,
 }
 
 impl Manager {
     /// Claims a sandbox. Dropping the future gives it back.
     pub(crate) async fn claim(&self, order: Order) -> Result<Arc<Sandbox>, ApiError> {
-        let Order { request, limit, network } = order;
+        let Order { request, limit, network, notice } = order;
+        let sandbox = self.claim_within(limit, request, network).await?;
+        if let Some((reason, message)) = notice {
+            self.announce(&sandbox, reason, message).await;
+        }
+        Ok(sandbox)
+    }
+
+    async fn claim_within(
+        &self,
+        limit: Option<Duration>,
+        request: ClaimRequest,
+        network: Option<NetworkRules>,
+    ) -> Result<Arc<Sandbox>, ApiError> {
         let pool = request.set.name_any();
         let claimed = self.claim_unlimited(request, network);
         let Some(limit) = limit else { return claimed.await };

@@ -46,6 +46,15 @@ struct Arguments {
     /// How long the mounts of one create may take together, in seconds.
     #[arg(long, default_value_t = 50)]
     mount_deadline: u64,
+    /// How long a request waits for a pause to be complete, in seconds.
+    #[arg(long, default_value_t = 50)]
+    pause_limit: u64,
+    /// How long a request waits for a woken sandbox to be ready, its mounts among it, in seconds.
+    #[arg(long, default_value_t = 50)]
+    resume_limit: u64,
+    /// Shortest timeout of a sandbox that is woken up, in seconds.
+    #[arg(long, default_value_t = 300)]
+    resume_floor: u64,
     /// Let everybody in without a key.
     #[arg(long)]
     no_authentication: bool,
@@ -186,6 +195,9 @@ fn options(arguments: Arguments, client: Client) -> Result<ManagerOptions, Comma
     options.drivers = DriverList::from_variable(Some(&arguments.drivers));
     options.mounts_allowed = !arguments.no_mounts;
     options.mount_deadline = Duration::from_secs(arguments.mount_deadline);
+    options.pause_limit = Duration::from_secs(arguments.pause_limit);
+    options.resume_limit = Duration::from_secs(arguments.resume_limit);
+    options.resume_floor = Duration::from_secs(arguments.resume_floor);
     options.gateway_checks_token = arguments.gateway_checks_token;
     options.runtime_certificates = arguments
         .runtime_certificates

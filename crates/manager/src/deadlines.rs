@@ -9,6 +9,7 @@ use std::time::Duration;
 use contract::crd::SandboxSpec;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
 
 /// `endAt` of a sandbox that never ends.
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -39,6 +40,11 @@ impl Deadlines {
         Self { pause: instant(&spec.pause_time), shutdown: instant(&spec.shutdown_time) }
     }
 
+    /// The members of a merge patch of the spec that store them.
+    pub(crate) fn patch(self) -> Value {
+        json!({"pauseTime": self.pause.map(Time), "shutdownTime": self.shutdown.map(Time)})
+    }
+
     /// When the sandbox stops running: what users see as `endAt`.
     pub(crate) fn end(self) -> Option<Timestamp> {
         self.pause.or(self.shutdown)
@@ -49,6 +55,16 @@ impl Deadlines {
     pub(crate) fn replaced(self, now: Timestamp, timeout: Duration, retention: Duration) -> Self {
         match self.end() {
             Some(_) => Self::after(now, timeout, self.pause.is_some(), retention),
+            None => self,
+        }
+    }
+
+    /// The deadlines of a sandbox that is paused now and kept for `retention`; unchanged for one that never ends.
+    #[must_use]
+    pub(crate) fn paused(self, now: Timestamp, retention: Duration) -> Self {
+        let until = whole_seconds(clock::later(now, retention));
+        match self.end() {
+            Some(_) => Self { pause: self.pause.map(|_| until), shutdown: Some(until) },
             None => self,
         }
     }
@@ -122,6 +138,16 @@ mod tests {
         let after = before.replaced(now(), Duration::from_secs(60), HOUR);
         assert_eq!(after, Deadlines::after(now(), Duration::from_secs(60), true, HOUR));
         assert_eq!(before.extended(now(), Duration::from_secs(60), HOUR), before);
+    }
+
+    #[test]
+    fn a_pause_keeps_the_sandbox_for_the_retention() {
+        let until = Some(at("2026-11-24T04:00:00Z"));
+        let timed = Deadlines::after(now(), Duration::from_secs(300), false, HOUR);
+        assert_eq!(timed.paused(now(), HOUR), Deadlines { pause: None, shutdown: until });
+        let automatic = Deadlines::after(now(), Duration::from_secs(300), true, HOUR);
+        assert_eq!(automatic.paused(now(), HOUR), Deadlines { pause: until, shutdown: until });
+        assert_eq!(Deadlines::default().paused(now(), HOUR), Deadlines::default());
     }
 
     #[test]

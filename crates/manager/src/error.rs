@@ -60,10 +60,14 @@ impl ApiError {
         self
     }
 
-    /// The same error with the sandbox named behind the message, as upstream does (§2.4, 4).
+    /// The same error with the sandbox named behind the message, as upstream does (§2.4, 4); once, and not where it
+    /// must not show whether there is one.
     #[must_use]
     pub fn about(mut self, namespace: &str, name: &str) -> Self {
-        self.message = format!("{}; sandboxResource={namespace}/{name}", self.message);
+        let suffix = format!("; sandboxResource={namespace}/{name}");
+        if self.code != Code::SandboxNotFound && !self.message.ends_with(&suffix) {
+            self.message.push_str(&suffix);
+        }
         self
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! The facts behind all this are in the contract: `e2b-api.md`, `kubernetes.md` §3.7 and `storage.md` §1 to §3.
 
+mod announce;
 mod api;
 mod claim;
 mod command;

@@ -41,6 +41,13 @@ pub struct ManagerOptions {
     /// How long a claim waits for a pooled sandbox when it may not create one and the caller sets no limit.
     /// Default: 10 s.
     pub stock_limit: Duration,
+    /// How long a request waits for a pause to be complete, by the clock. Default: 50 s, below the SDK's 60 s.
+    pub pause_limit: Duration,
+    /// How long a request waits for a woken sandbox to be ready, its mounts among it, by the clock. Default: 50 s, below
+    /// the SDK's 60 s: its user then reads what keeps the sandbox. It goes on waking up.
+    pub resume_limit: Duration,
+    /// Shortest timeout of a sandbox that is woken up (`e2b-api.md` §4.2). Default: 300 s.
+    pub resume_floor: Duration,
     /// Whether the gateway asks for the sandbox's access token on envd's port. Default: no (`e2b-api.md` §8.4).
     pub gateway_checks_token: bool,
     /// Client certificates for sandboxes that serve their runtime over TLS (`storage.md` §3.4). Default: none.
@@ -67,6 +74,9 @@ impl ManagerOptions {
             longest_timeout: Duration::from_hours(30 * 24),
             ready_limit: Duration::from_mins(1),
             stock_limit: Duration::from_secs(10),
+            pause_limit: Duration::from_secs(50),
+            resume_limit: Duration::from_secs(50),
+            resume_floor: Duration::from_mins(5),
             gateway_checks_token: false,
             runtime_certificates: None,
             envd_version: contract::names::ENVD_VERSION.to_owned(),

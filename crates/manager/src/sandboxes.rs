@@ -1,9 +1,11 @@
 //! What the API says about a Sandbox object: whose it is, where it stands, where its pod is.
 
+use contract::conditions::{self, types};
 use contract::crd::{Sandbox, SandboxPhase};
 use contract::names::{annotations, labels};
-pub(crate) use contract::state::{is_ready, pod_ip};
+pub(crate) use contract::state::{is_ready, pause_is_refused, pod_ip};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use crate::id::SandboxKey;
@@ -17,8 +19,12 @@ pub(crate) enum Situation {
     Running,
     /// Claimed and running but not ready: shown as running, neither listed nor routed.
     NotReady,
-    /// Pausing, paused or on the way back: shown as paused, not routed.
+    /// A pause is asked for and not complete: shown as paused, not routed.
+    Pausing,
+    /// Paused: shown as such, not routed.
     Paused,
+    /// On the way back, its pod doesn't run yet: shown as paused, not routed.
+    Waking,
     /// Not there (any more), or not yet: 404.
     Hidden,
 }
@@ -31,10 +37,14 @@ impl Situation {
             return Self::Hidden;
         }
         match phase(sandbox) {
-            SandboxPhase::Running if sandbox.spec.paused => Self::Paused,
+            // one whose storage forbids it keeps running, whatever was asked for (DECISIONS 2)
+            SandboxPhase::Running if sandbox.spec.paused && !pause_is_refused(sandbox) => Self::Pausing,
             SandboxPhase::Running if is_ready(sandbox) => Self::Running,
             SandboxPhase::Running | SandboxPhase::Upgrading => Self::NotReady,
-            SandboxPhase::Paused | SandboxPhase::Resuming => Self::Paused,
+            SandboxPhase::Paused if !has(sandbox, types::SANDBOX_PAUSED) => Self::Pausing,
+            SandboxPhase::Paused if sandbox.spec.paused => Self::Paused,
+            SandboxPhase::Resuming if sandbox.spec.paused => Self::Pausing,
+            SandboxPhase::Paused | SandboxPhase::Resuming => Self::Waking,
             _ => Self::Hidden,
         }
     }
@@ -43,7 +53,7 @@ impl Situation {
     pub(crate) fn word(self) -> Option<&'static str> {
         match self {
             Self::Running | Self::NotReady => Some("running"),
-            Self::Paused => Some("paused"),
+            Self::Pausing | Self::Paused | Self::Waking => Some("paused"),
             Self::Hidden => None,
         }
     }
@@ -54,6 +64,34 @@ fn is_handed_out(sandbox: &Sandbox) -> bool {
     label(sandbox, labels::SANDBOX_CLAIMED) == Some("true")
         && label(sandbox, labels::RESERVED_FAILED_SANDBOX) != Some("true")
         && annotation(sandbox, UNACKNOWLEDGED).is_none()
+}
+
+/// Whether the sandbox has woken up and its runtime and mounts are not back yet.
+pub(crate) fn is_coming_back(sandbox: &Sandbox) -> bool {
+    has(sandbox, types::SANDBOX_RESUMED)
+        && condition(sandbox, types::RUNTIME_INITIALIZED).is_some_and(|found| found.status != "True")
+}
+
+/// Phase and telling conditions in a few words, for an error.
+pub(crate) fn describe(sandbox: &Sandbox) -> String {
+    let told = [types::READY, types::SANDBOX_PAUSED, types::SANDBOX_RESUMED, types::RUNTIME_INITIALIZED];
+    let conditions = told.into_iter().filter_map(|kind| condition(sandbox, kind)).map(|found| {
+        let message = if found.message.is_empty() { String::new() } else { format!(" ({})", found.message) };
+        format!("{} {} {}{message}", found.type_, found.status, found.reason)
+    });
+    let phase = phase(sandbox).as_str();
+    let phase = if phase.is_empty() { "not seen by the controller" } else { phase };
+    std::iter::once(format!("phase {phase}")).chain(conditions).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a condition of the sandbox is True.
+pub(crate) fn has(sandbox: &Sandbox, kind: &str) -> bool {
+    condition(sandbox, kind).is_some_and(|found| found.status == "True")
+}
+
+/// A condition of the sandbox.
+pub(crate) fn condition<'a>(sandbox: &'a Sandbox, kind: &str) -> Option<&'a Condition> {
+    sandbox.status.as_ref().and_then(|status| conditions::find(&status.conditions, kind))
 }
 
 /// The phase; empty when the controller hasn't seen the sandbox yet.
@@ -103,7 +141,7 @@ pub(crate) fn annotation<'a>(sandbox: &'a Sandbox, key: &str) -> Option<&'a str>
 
 #[cfg(test)]
 mod tests {
-    use contract::conditions::{self, types};
+    use contract::conditions::reasons;
     use contract::crd::{SandboxSpec, SandboxStatus};
     use rstest::rstest;
 
@@ -118,14 +156,44 @@ mod tests {
         sandbox
     }
 
+    fn enter(sandbox: &mut Sandbox, phase: SandboxPhase) {
+        sandbox.status.get_or_insert_default().phase = phase;
+    }
+
+    fn say(sandbox: &mut Sandbox, kind: &str, is_true: bool, reason: &str) {
+        let conditions = &mut sandbox.status.get_or_insert_default().conditions;
+        conditions::set(conditions, kind, is_true, reason, "", Timestamp::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn a_sandbox_is_described_by_its_phase_and_what_its_conditions_say() {
+        let mut sandbox = sandbox(SandboxPhase::Running, false);
+        let conditions = &mut sandbox.status.get_or_insert_default().conditions;
+        conditions::set(
+            conditions,
+            types::RUNTIME_INITIALIZED,
+            false,
+            "Failed",
+            "no PV",
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(
+            describe(&sandbox),
+            "phase Running, Ready False PodReady, RuntimeInitialized False Failed (no PV)"
+        );
+        assert!(!is_coming_back(&sandbox), "it never woke up");
+        say(&mut sandbox, types::SANDBOX_RESUMED, true, "ResumePod");
+        assert!(is_coming_back(&sandbox));
+    }
+
     #[rstest]
     #[case(SandboxPhase::None, false, Situation::Hidden)]
     #[case(SandboxPhase::Pending, false, Situation::Hidden)]
     #[case(SandboxPhase::Running, true, Situation::Running)]
     #[case(SandboxPhase::Running, false, Situation::NotReady)]
     #[case(SandboxPhase::Upgrading, false, Situation::NotReady)]
-    #[case(SandboxPhase::Paused, false, Situation::Paused)]
-    #[case(SandboxPhase::Resuming, false, Situation::Paused)]
+    #[case(SandboxPhase::Paused, false, Situation::Pausing)]
+    #[case(SandboxPhase::Resuming, false, Situation::Waking)]
     #[case(SandboxPhase::Recycling, true, Situation::Hidden)]
     #[case(SandboxPhase::Succeeded, false, Situation::Hidden)]
     #[case(SandboxPhase::Failed, true, Situation::Hidden)]
@@ -135,7 +203,12 @@ mod tests {
     }
 
     #[rstest]
-    #[case::pause_requested(|sandbox: &mut Sandbox| sandbox.spec.paused = true, Situation::Paused)]
+    #[case::pause_requested(|sandbox: &mut Sandbox| sandbox.spec.paused = true, Situation::Pausing)]
+    #[case::pause_refused(|sandbox: &mut Sandbox| { sandbox.spec.paused = true; say(sandbox, types::SANDBOX_PAUSED, false, reasons::STORAGE_NOT_HIBERNATABLE); }, Situation::Running)]
+    #[case::paused(|sandbox: &mut Sandbox| { sandbox.spec.paused = true; enter(sandbox, SandboxPhase::Paused); say(sandbox, types::SANDBOX_PAUSED, true, "x"); }, Situation::Paused)]
+    #[case::woken(|sandbox: &mut Sandbox| { enter(sandbox, SandboxPhase::Paused); say(sandbox, types::SANDBOX_PAUSED, true, "x"); }, Situation::Waking)]
+    #[case::woken_too_early(|sandbox: &mut Sandbox| enter(sandbox, SandboxPhase::Paused), Situation::Pausing)]
+    #[case::paused_again_on_the_way(|sandbox: &mut Sandbox| { sandbox.spec.paused = true; enter(sandbox, SandboxPhase::Resuming); }, Situation::Pausing)]
     #[case::unclaimed(|sandbox: &mut Sandbox| { sandbox.labels_mut().insert(labels::SANDBOX_CLAIMED.into(), "false".into()); }, Situation::Hidden)]
     #[case::kept_for_debugging(|sandbox: &mut Sandbox| { sandbox.labels_mut().insert(labels::RESERVED_FAILED_SANDBOX.into(), "true".into()); }, Situation::Hidden)]
     #[case::unacknowledged(|sandbox: &mut Sandbox| { sandbox.annotations_mut().insert(UNACKNOWLEDGED.into(), "2100-01-01T00:00:00Z".into()); }, Situation::Hidden)]

@@ -9,11 +9,12 @@ use axum::Json;
 use axum::extract::State;
 use claim::{ClaimRequest, EmptyPool, check_runtimes};
 use contract::crd::{CsiMountConfig, SandboxSet};
-use contract::duration;
+use contract::duration::retention;
 use contract::errors::Code;
 use contract::extensions::Extensions;
+use contract::hibernation;
 use contract::intents::VolumeMount;
-use contract::names::{annotations, labels, metadata_keys};
+use contract::names::{annotations, events, labels, metadata_keys};
 use contract::request;
 use contract::resolve::ResolvedMount;
 use http::StatusCode;
@@ -36,8 +37,6 @@ use crate::sandboxes::{self, Situation};
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 /// The shortest timeout at create, in seconds.
 const SHORTEST_TIMEOUT: i64 = 30;
-/// How long a paused sandbox is kept unless the request says otherwise: 100 × 365 days.
-pub(crate) const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// The body; unknown members are ignored.
 #[derive(Debug, Deserialize)]
@@ -96,6 +95,7 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<Order, A
         let retention = retention(extensions.reserve_paused_sandbox_duration.as_deref());
         Deadlines::after(manager.now(), timeout, auto_pause, retention)
     };
+    let notice = deadlines.pause.and_then(|_| automatic_pause_notice(&mounts));
     let limit = seconds(extensions.claim_timeout_seconds);
     let allow_internet_access = body.allow_internet_access.unwrap_or(true);
     let options = &manager.shared.options;
@@ -122,7 +122,18 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<Order, A
         ready_limit: seconds(extensions.wait_ready_timeout_seconds).unwrap_or(options.ready_limit),
         ..ClaimRequest::new(set, caller.id)
     };
-    Ok(Order { request, limit, network })
+    Ok(Order { request, limit, network, notice })
+}
+
+/// What is said of an automatic pause that the storage will not allow (DECISIONS 3).
+fn automatic_pause_notice(mounts: &[ResolvedMount]) -> Option<(&'static str, String)> {
+    let nas = mounts.iter().find(|mount| hibernation::is_nas(&mount.driver))?;
+    let message = format!(
+        "the automatic pause will not take place: NAS storage is mounted at {} and keeps the sandbox from hibernating; \
+         it will go on running until it is ended",
+        nas.mount_path
+    );
+    Some((events::AUTOMATIC_PAUSE_UNAVAILABLE, message))
 }
 
 fn seconds(value: Option<i64>) -> Option<Duration> {
@@ -163,12 +174,6 @@ async fn resolve(manager: &Manager, intents: &[CsiMountConfig]) -> Result<Vec<Re
         }
     }
     Ok(mounts)
-}
-
-/// How long a paused sandbox is kept, from the stored text.
-pub(crate) fn retention(stored: Option<&str>) -> Duration {
-    let parsed = stored.and_then(duration::parse).and_then(|duration| Duration::try_from(duration).ok());
-    parsed.unwrap_or(FOREVER)
 }
 
 fn timeout(manager: &Manager, seconds: Option<i64>) -> Result<Duration, ApiError> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use contract::crd::Sandbox;
+use contract::duration::retention;
 use contract::errors::Code;
 use contract::names::annotations;
 use http::StatusCode;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::body::RawBody;
 use super::context::Context;
-use super::create::{bounded_timeout, retention};
+use super::create::bounded_timeout;
 use crate::deadlines::Deadlines;
 use crate::error::{ApiError, is_conflict, is_not_found};
 use crate::keys::Caller;
@@ -42,7 +42,7 @@ pub(crate) async fn set_timeout(
     let (sandbox, situation) = manager.owned(&caller, &id)?;
     let body: Body = body.read()?;
     let timeout = bounded_timeout(&manager, body.timeout, 1)?;
-    if situation == Situation::Paused {
+    if matches!(situation, Situation::Pausing | Situation::Paused | Situation::Waking) {
         let key = sandboxes::key(&sandbox);
         let error = ApiError::new(
             Code::SandboxStateConflict,
@@ -60,23 +60,32 @@ impl Manager {
     /// somebody else writes meanwhile, `change` is asked again about the newer version. Gives back the newest version.
     pub(crate) async fn change_deadlines(
         &self,
-        mut sandbox: Arc<Sandbox>,
+        sandbox: Arc<Sandbox>,
         change: impl Fn(Deadlines, std::time::Duration) -> Deadlines,
+    ) -> Result<Arc<Sandbox>, ApiError> {
+        self.change(sandbox, "store the sandbox's deadlines", |sandbox| {
+            let old = Deadlines::of(&sandbox.spec);
+            let kept = sandboxes::annotation(sandbox, annotations::RESERVE_PAUSED_SANDBOX_DURATION);
+            let new = change(old, retention(kept));
+            Ok((new != old).then(|| json!({"metadata": {}, "spec": new.patch()})))
+        })
+        .await
+    }
+
+    /// Merges into a sandbox what `decide` makes of it, if anything. When somebody else writes meanwhile, `decide` is
+    /// asked again about the newer version. Gives back the newest version.
+    pub(crate) async fn change(
+        &self,
+        mut sandbox: Arc<Sandbox>,
+        action: &str,
+        decide: impl Fn(&Sandbox) -> Result<Option<Value>, ApiError>,
     ) -> Result<Arc<Sandbox>, ApiError> {
         let key = sandboxes::key(&sandbox);
         let api = self.sandbox_api(&key.namespace);
-        let action = "store the sandbox's deadlines";
         for _ in 0..TRIES {
-            let old = Deadlines::of(&sandbox.spec);
-            let kept = sandboxes::annotation(&sandbox, annotations::RESERVE_PAUSED_SANDBOX_DURATION);
-            let new = change(old, retention(kept));
-            if new == old {
-                return Ok(sandbox);
-            }
-            let patch = json!({
-                "metadata": {"resourceVersion": sandbox.resource_version()},
-                "spec": {"pauseTime": new.pause.map(Time), "shutdownTime": new.shutdown.map(Time)},
-            });
+            let decided = decide(&sandbox).map_err(|error| error.about(&key.namespace, &key.name))?;
+            let Some(mut patch) = decided else { return Ok(sandbox) };
+            patch["metadata"]["resourceVersion"] = json!(sandbox.resource_version());
             match api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
                 Ok(written) => return Ok(self.shared.sandboxes.observe(written)),
                 Err(error) if is_conflict(&error) => {

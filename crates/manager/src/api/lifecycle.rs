@@ -1,4 +1,4 @@
-//! Get, kill and pause (`e2b-api.md` §4.5 to §4.7).
+//! Get and kill (`e2b-api.md` §4.5, §4.6).
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -12,7 +12,7 @@ use super::view::View;
 use crate::error::{ApiError, is_not_found};
 use crate::keys::Caller;
 use crate::manager::Manager;
-use crate::sandboxes::{self, Situation};
+use crate::sandboxes;
 
 /// `GET /sandboxes/{id}`
 pub(crate) async fn get(
@@ -48,21 +48,4 @@ pub(crate) async fn kill(
             Err(ApiError::kubernetes("delete the sandbox", &error).about(&key.namespace, &key.name))
         }
     }
-}
-
-/// `POST /sandboxes/{id}/pause`. A sandbox that is paused already is fine; pausing one is not served yet, and says so
-/// rather than pretend.
-pub(crate) async fn pause(
-    State(manager): State<Manager>,
-    caller: Caller,
-    context: Context,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    context.concerns(&id);
-    let (sandbox, situation) = manager.owned(&caller, &id)?;
-    if situation == Situation::Paused {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    let key = sandboxes::key(&sandbox);
-    Err(ApiError::not_supported("pausing a sandbox").about(&key.namespace, &key.name))
 }

@@ -31,7 +31,7 @@ pub(crate) async fn list(
     let wanted = |sandbox: &Sandbox| {
         let state_fits = match Situation::of(sandbox, now) {
             Situation::Running => query.running,
-            Situation::Paused => query.paused,
+            Situation::Pausing | Situation::Paused | Situation::Waking => query.paused,
             Situation::NotReady | Situation::Hidden => false,
         };
         state_fits && manager.owns(&caller, sandbox) && fits(&query, sandbox)

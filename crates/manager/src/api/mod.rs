@@ -20,7 +20,9 @@ pub(crate) mod list_query;
 pub(crate) mod metrics;
 pub(crate) mod minor;
 pub(crate) mod network;
+pub(crate) mod pause;
 pub(crate) mod percent;
+pub(crate) mod settled;
 pub(crate) mod templates;
 pub(crate) mod view;
 
@@ -96,7 +98,7 @@ fn routes(manager: Manager) -> Router {
         .route("/sandboxes/{id}/connect", post(connect::connect))
         .route("/v2/sandboxes/{id}/connect", post(connect::connect))
         .route("/sandboxes/{id}/resume", post(connect::resume))
-        .route("/sandboxes/{id}/pause", post(lifecycle::pause))
+        .route("/sandboxes/{id}/pause", post(pause::pause))
         .route("/sandboxes/{id}/timeout", post(deadline_calls::set_timeout))
         .route("/sandboxes/{id}/network", put(network::replace))
         .route("/sandboxes/{id}/metrics", get(metrics::metrics))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contract::crd::SandboxPhase;
 use contract::names::ENVD_PORT;
 use http::HeaderMap;
 
@@ -53,7 +54,13 @@ fn look(manager: &Manager, id: &str, port: u16, headers: &HeaderMap) -> Result<S
     match Situation::of(&sandbox, manager.now()) {
         Situation::Running => {}
         Situation::NotReady => return Err(Refusal::NotReady),
-        Situation::Paused | Situation::Hidden => return Err(Refusal::NotFound),
+        // whether its storage allows the pause that was asked for is not known yet
+        Situation::Pausing if *sandboxes::phase(&sandbox) == SandboxPhase::Running => {
+            return Err(Refusal::NotReady);
+        }
+        Situation::Pausing | Situation::Paused | Situation::Waking | Situation::Hidden => {
+            return Err(Refusal::NotFound);
+        }
     }
     if manager.shared.options.gateway_checks_token
         && port == ENVD_PORT

@@ -40,7 +40,7 @@ impl Manager {
 fn counts(situation: Situation, scope: Scope) -> bool {
     match situation {
         Situation::Running | Situation::NotReady => true,
-        Situation::Paused => scope == Scope::All,
+        Situation::Pausing | Situation::Paused | Situation::Waking => scope == Scope::All,
         Situation::Hidden => false,
     }
 }

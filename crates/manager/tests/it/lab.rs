@@ -175,14 +175,19 @@ impl Lab {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    /// The product document's volume and Secret.
+    /// The product document's OSS volume.
     pub(crate) async fn oss_volume(&self, name: &str) {
+        self.volume_of(contract::names::drivers::OSS, name).await;
+    }
+
+    /// The same, which may be of another driver.
+    pub(crate) async fn volume_of(&self, driver: &str, name: &str) {
         let volume: PersistentVolume = from(json!({
             "metadata": {"name": name},
             "spec": {
                 "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteMany"],
                 "csi": {
-                    "driver": contract::names::drivers::OSS, "volumeHandle": name,
+                    "driver": driver, "volumeHandle": name,
                     "volumeAttributes": {"bucket": "demo", "url": "http://127.0.0.1:1", "otherOpts": "-o umask=022"},
                     "nodePublishSecretRef": {"name": "oss-secret", "namespace": "sandbox-system"},
                 },

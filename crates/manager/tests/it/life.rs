@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clock::Clock as _;
 use contract::crd::{SandboxSet, SandboxTemplate};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::{Api, Resource as _, ResourceExt as _};
 use reqwest::Method;
 use rstest::rstest;
@@ -144,22 +144,6 @@ async fn a_sandbox_that_is_not_ready_is_shown_by_id_and_not_listed() {
     eventually("the list hides it", || async { lab.get("/v2/sandboxes").await.1 == json!([]) }).await;
     let (status, shown) = lab.get(&format!("/sandboxes/{id}")).await;
     assert_eq!((status, shown["state"].as_str()), (200, Some("running")));
-}
-
-#[tokio::test]
-async fn a_paused_sandbox_is_listed_as_paused_and_waking_it_is_refused_in_words() {
-    let (lab, _envd, id) = one(json!({})).await;
-    let patch = Patch::Merge(json!({"spec": {"paused": true}}));
-    lab.sandboxes().patch(&format!("{POOL}-0"), &PatchParams::default(), &patch).await.expect("patched");
-    eventually("it is paused", || async {
-        lab.get("/v2/sandboxes?state=paused").await.1[0]["state"] == "paused"
-    })
-    .await;
-    assert_eq!(lab.get("/v2/sandboxes?state=running").await.1, json!([]));
-    let (status, error) = lab.post(&format!("/v2/sandboxes/{id}/connect"), json!({})).await;
-    assert_eq!((status, error["code"].as_u64()), (501, Some(501)));
-    assert_eq!(lab.post(&format!("/sandboxes/{id}/pause"), json!({})).await.0, 204, "it is paused already");
-    assert_eq!(lab.post(&format!("/sandboxes/{id}/timeout"), json!({"timeout": 60})).await.0, 409);
 }
 
 #[tokio::test]

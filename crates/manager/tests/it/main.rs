@@ -7,5 +7,6 @@ mod gateway;
 mod lab;
 mod life;
 mod mounts;
+mod pausing;
 mod requests;
 mod sdk;
