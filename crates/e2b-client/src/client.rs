@@ -167,6 +167,16 @@ impl Client {
         Ok(self.call(&operation, Method::POST, &["sandboxes", sandbox, "pause"], body).await?.empty())
     }
 
+    /// Wakes a paused sandbox up, in the way of older SDKs; answered when it is ready.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 409 while it is being paused, 500 with what keeps it from waking up.
+    pub async fn resume(&self, sandbox: &str, timeout: u64) -> Result<Reply<()>, ClientError> {
+        let operation = format!("resume sandbox {sandbox}");
+        let body = Some(json!({ "timeout": timeout }));
+        Ok(self.call(&operation, Method::POST, &["sandboxes", sandbox, "resume"], body).await?.empty())
+    }
+
     /// Ends a sandbox.
     ///
     /// # Errors

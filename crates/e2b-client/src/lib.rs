@@ -2,7 +2,7 @@
 //! (commands and files).
 //!
 //! ```text
-//! Client ── X-API-KEY ─────────────────────────────► manager     create, connect, get, list, timeout, pause, kill
+//! Client ── X-API-KEY ─────────────────────────────► manager     create, connect, get, list, timeout, pause, resume, kill
 //! Sandbox ─ E2b-Sandbox-Id, -Port, X-Access-Token ─► gateway ──► envd     run, read, write, list, stat, …
 //! ```
 //!

@@ -75,6 +75,8 @@ async fn the_other_calls_use_the_paths_of_the_contract() {
     let done = || ResponseTemplate::new(204);
     answer(&server, "POST", "/sandboxes/default--a/timeout", json!({"timeout": 60}), done()).await;
     assert_eq!(client.set_timeout("default--a", 60).await.expect("set").status, 204);
+    answer(&server, "POST", "/sandboxes/default--a/resume", json!({"timeout": 60}), done()).await;
+    assert_eq!(client.resume("default--a", 60).await.expect("resumed").status, 204);
     answer(&server, "POST", "/sandboxes/default--a/pause", json!({}), done()).await;
     assert_eq!(client.pause("default--a").await.expect("paused").status, 204);
     Mock::given(method("GET")).and(path("/sandboxes/default--a")).respond_with(found()).mount(&server).await;

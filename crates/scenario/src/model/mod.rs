@@ -16,8 +16,8 @@ pub use period::Period;
 pub use step::{
     ACTIONS, AdoptStep, ApplyStep, BodyMount, ConnectStep, CreateStep, DeleteStep, FaultStep, GetStep,
     HealStep, InfoStep, KillStep, KubectlStep, ListStep, MountsStep, NetworkLists, ObjectReference, OssStep,
-    PatchStep, PythonStep, ReadStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep,
-    WriteStep,
+    PatchStep, PauseStep, PythonStep, ReadStep, ResumeStep, RunStep, SandboxesStep, SdkGeneration, ShellStep,
+    Step, TimeoutStep, WriteStep,
 };
 pub use storage::{NasStep, Storage};
 

@@ -61,6 +61,12 @@ steps! {
     sandboxes "sandboxes": SandboxesStep,
     /// Sets a sandbox's deadline. Outcome: `status`; of a refusal as of `create`.
     timeout "timeout": TimeoutStep,
+    /// Pauses (hibernates) a sandbox; carried out when the pause is complete. Outcome: `status`; of a refusal as of
+    /// `create`.
+    pause "pause": PauseStep,
+    /// Wakes a paused sandbox up in the way of older SDKs, newer ones use `connect`; carried out when it is ready.
+    /// Outcome: `status`; of a refusal as of `create`.
+    resume "resume": ResumeStep,
     /// Ends a sandbox. Outcome: `status`; of a refusal as of `create`.
     kill "kill": KillStep,
     /// Runs a command in a sandbox. Outcome: `exitCode`, `stdout`, `stderr`, `error`; of a refusal `status`, `code`,
@@ -229,6 +235,24 @@ pub struct TimeoutStep {
     pub sandbox: String,
     /// Seconds from now.
     pub seconds: u64,
+}
+
+/// Which sandbox to pause.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PauseStep {
+    /// The sandbox: a name that a step gave, or an id.
+    pub sandbox: String,
+}
+
+/// Which sandbox to wake up.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResumeStep {
+    /// The sandbox: a name that a step gave, or an id.
+    pub sandbox: String,
+    /// Seconds until the sandbox ends by itself.
+    pub timeout: u64,
 }
 
 /// Which sandbox to end.

@@ -208,6 +208,8 @@ fn names_used(step: &Step, path: &[Segment], known: &[String], sink: &mut Sink<'
         step.connect.as_ref().map(|step| (&step.sandbox, "connect", "sandbox")),
         step.info.as_ref().map(|step| (&step.sandbox, "info", "sandbox")),
         step.timeout.as_ref().map(|step| (&step.sandbox, "timeout", "sandbox")),
+        step.pause.as_ref().map(|step| (&step.sandbox, "pause", "sandbox")),
+        step.resume.as_ref().map(|step| (&step.sandbox, "resume", "sandbox")),
         step.kill.as_ref().map(|step| (&step.sandbox, "kill", "sandbox")),
         step.heal.as_ref().map(|step| (&step.fault, "heal", "fault")),
     ];

@@ -50,7 +50,18 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
 pub(crate) fn may_wait(action: &str) -> bool {
     matches!(
         action,
-        "create" | "connect" | "kill" | "run" | "write" | "read" | "delete" | "python" | "shell" | "kubectl"
+        "create"
+            | "connect"
+            | "pause"
+            | "resume"
+            | "kill"
+            | "run"
+            | "write"
+            | "read"
+            | "delete"
+            | "python"
+            | "shell"
+            | "kubectl"
     )
 }
 

@@ -33,6 +33,12 @@ pub(super) async fn act(
     } else if let Some(timeout) = &step.timeout {
         let id = context.sandbox_id(&context.fill(&timeout.sandbox)?);
         client.set_timeout(&id, timeout.seconds).await.map(|reply| done(&reply))
+    } else if let Some(pause) = &step.pause {
+        let id = context.sandbox_id(&context.fill(&pause.sandbox)?);
+        client.pause(&id).await.map(|reply| done(&reply))
+    } else if let Some(resume) = &step.resume {
+        let id = context.sandbox_id(&context.fill(&resume.sandbox)?);
+        client.resume(&id, resume.timeout).await.map(|reply| done(&reply))
     } else if let Some(kill) = &step.kill {
         let id = context.sandbox_id(&context.fill(&kill.sandbox)?);
         client.kill(&id).await.map(|reply| {

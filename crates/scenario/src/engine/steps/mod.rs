@@ -198,6 +198,8 @@ fn sandbox_of(step: &Step) -> Option<&str> {
         step.connect.as_ref().map(|step| &step.sandbox),
         step.info.as_ref().map(|step| &step.sandbox),
         step.timeout.as_ref().map(|step| &step.sandbox),
+        step.pause.as_ref().map(|step| &step.sandbox),
+        step.resume.as_ref().map(|step| &step.sandbox),
         step.kill.as_ref().map(|step| &step.sandbox),
     ];
     names.into_iter().flatten().next().map(String::as_str)
