@@ -1,4 +1,6 @@
-"""The product document's OSS example, and what a user does next. Prints what it saw as one line of JSON.
+"""The product document's OSS example, and what a user does next, with a hibernation, which NAS storage refuses.
+
+Prints what it saw as one line of JSON.
 
 `CREATE` names the API to use: `create`, or `beta_create` on SDKs that still have it.
 """
@@ -8,6 +10,7 @@ import os
 
 import boto3
 from botocore.client import Config
+from e2b.exceptions import SandboxException
 from e2b_code_interpreter import Sandbox
 
 BUCKET = os.environ["OSS_BUCKET"]
@@ -43,6 +46,19 @@ for name, key in [("command", "command.txt"), ("file", "folder/file.txt")]:
 seen["listed"] = sorted(entry.name for entry in sbx.files.list("/data-oss"))
 metadata = sbx.get_info().metadata
 seen["csi keys in metadata"] = [key for key in metadata if "csi" in key]
+sbx.beta_pause()
+seen["paused"] = [sbx.get_info().state.value, sbx.is_running()]
+seen["read after the wake-up"] = Sandbox.connect(sbx.sandbox_id).files.read("/data-oss/hello.txt")
+nas = Sandbox.create(template="code-interpreter-inject-test", timeout=300, metadata={
+    "e2b.agents.kruise.io/csi-volume-name": "nas-pv-sandbox-system",
+    "e2b.agents.kruise.io/csi-mount-point": "/data-nas",
+})
+try:
+    nas.beta_pause()
+except SandboxException as error:
+    seen["pause with NAS"] = str(error)
+seen["NAS still running"] = nas.is_running()
+nas.kill()
 seen["running"] = sbx.is_running()
 seen["killed"] = sbx.kill()
 seen["running after kill"] = sbx.is_running()

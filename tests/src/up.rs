@@ -140,6 +140,13 @@ impl Up {
         kubectl
     }
 
+    /// Creates the product document's NAS PV, filled in for this lab.
+    pub fn set_up_nas(&self) {
+        let server = self.variable("NAS_SERVER_INSIDE");
+        let volume = fixture("nas-pv-sandbox-system.yaml", &[("<NAS_SERVER>", server)]);
+        self.kubectl().feed(&["create"], &volume);
+    }
+
     /// Sends a signal to `mountlab up` alone.
     ///
     /// # Panics

@@ -28,8 +28,13 @@ fn script(lab: &Up, requirements: &[&str], name: &str) -> Command {
 fn the_document_example(#[case] requirements: &[&str], #[case] create: &str) {
     let lab = Up::start();
     let kubectl = lab.set_up_document_example();
-    let seen =
+    lab.set_up_nas();
+    let mut seen =
         run(script(&lab, requirements, "document_example.py").env("CREATE", create), SCRIPT_LIMIT).json();
+    let raised = seen["pause with NAS"].take();
+    let raised = raised.as_str().expect("pausing a sandbox with NAS raises");
+    let words = "nas-pv-sandbox-system at /data-nas is NAS storage";
+    assert!(raised.starts_with("400: ") && raised.contains(words), "{raised}");
     let expected = json!({
         "cat": "hello from OSS\n",
         "read": "hello from OSS\n",
@@ -37,6 +42,10 @@ fn the_document_example(#[case] requirements: &[&str], #[case] create: &str) {
         "file": "written by the file API",
         "listed": ["command.txt", "folder", "hello.txt"],
         "csi keys in metadata": [],
+        "paused": ["paused", false],
+        "read after the wake-up": "hello from OSS\n",
+        "pause with NAS": null,
+        "NAS still running": true,
         "running": true,
         "killed": true,
         "running after kill": false,

@@ -1,4 +1,5 @@
-//! Create with one OSS mount on a warm pool, beside `s3fs` mounting the same bucket, and the lab's memory.
+//! Create with one OSS mount on a warm pool, beside `s3fs` mounting the same bucket; the sandbox's pause and wake-up; and
+//! the lab's memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,6 +17,10 @@ use crate::{BenchError, Figure, Options, Unit};
 
 /// What a create with one mount may take (median, milliseconds).
 const CREATE_LIMIT: f64 = 60.0;
+
+/// What a pause may take, and a wake-up until the mount is back (median, milliseconds).
+const PAUSE_LIMIT: f64 = 50.0;
+const RESUME_LIMIT: f64 = 150.0;
 
 /// What a lab with four warm sandboxes may hold (mebibytes).
 const MEMORY_LIMIT: f64 = 250.0;
@@ -55,12 +60,12 @@ async fn measure_on(
     let e2b =
         Client::new(Settings::new(&access.e2b_url, &access.e2b_key)).map_err(client("make a client"))?;
     let s3fs = S3fs::find(store)?;
-    let (mut creates, mut mounts, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut lives, mut mounts, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
         progress(&format!("create {round} of {rounds}"));
         pool::full(&kubernetes).await?;
         memory.push(mebibytes(lab.memory().await?));
-        let milliseconds = create(&e2b).await?;
+        let life = live(&e2b).await?;
         let mounted = match &s3fs {
             Some(s3fs) => {
                 let (mount, milliseconds) = s3fs.mount(BUCKET)?;
@@ -70,10 +75,12 @@ async fn measure_on(
             None => None,
         };
         if round > 0 {
-            creates.push(milliseconds);
+            lives.push(life);
             mounts.extend(mounted);
         }
     }
+    let each = |of: fn(&Life) -> f64| lives.iter().map(of).collect::<Vec<f64>>();
+    let creates = each(|life| life.create);
     let mut figures =
         vec![Figure::new("memory, 4 warm sandboxes", Unit::Mebibytes, memory).at_most(MEMORY_LIMIT)];
     if !mounts.is_empty() {
@@ -81,14 +88,26 @@ async fn measure_on(
         figures.insert(0, Figure::new("create over s3fs mount", Unit::Ratio, ratios));
         figures.insert(0, Figure::new("s3fs, mount alone (peer)", Unit::Milliseconds, mounts));
     }
-    figures.insert(
-        0,
-        Figure::new("create with one OSS mount", Unit::Milliseconds, creates).at_most(CREATE_LIMIT),
+    let times = [
+        ("create with one OSS mount", creates, CREATE_LIMIT),
+        ("pause", each(|life| life.pause), PAUSE_LIMIT),
+        ("resume with one OSS mount", each(|life| life.resume), RESUME_LIMIT),
+    ];
+    figures.splice(
+        0..0,
+        times.map(|(name, values, limit)| Figure::new(name, Unit::Milliseconds, values).at_most(limit)),
     );
     Ok(figures)
 }
 
-async fn create(e2b: &Client) -> Result<f64, BenchError> {
+/// What the calls of one sandbox's life took, in milliseconds.
+struct Life {
+    create: f64,
+    pause: f64,
+    resume: f64,
+}
+
+async fn live(e2b: &Client) -> Result<Life, BenchError> {
     let metadata: BTreeMap<String, String> = [
         (metadata_keys::CSI_VOLUME_NAME, "oss-pv-sandbox-system"),
         (metadata_keys::CSI_MOUNT_POINT, "/data-oss"),
@@ -105,9 +124,20 @@ async fn create(e2b: &Client) -> Result<f64, BenchError> {
     };
     let started = Instant::now();
     let created = e2b.create(&request).await.map_err(client("create a sandbox"))?;
-    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
-    e2b.kill(&created.value.sandbox_id).await.map_err(client("kill a sandbox"))?;
-    Ok(milliseconds)
+    let create = milliseconds(started);
+    let id = created.value.sandbox_id;
+    let started = Instant::now();
+    e2b.pause(&id).await.map_err(client("pause a sandbox"))?;
+    let pause = milliseconds(started);
+    let started = Instant::now();
+    e2b.connect(&id, None).await.map_err(client("wake a sandbox up"))?;
+    let resume = milliseconds(started);
+    e2b.kill(&id).await.map_err(client("kill a sandbox"))?;
+    Ok(Life { create, pause, resume })
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a lab holds far less than 2^52 bytes")]
