@@ -47,6 +47,7 @@ pub(crate) async fn measure(
         seed: 1,
         directory: folder.path().to_path_buf(),
         deadline: START_DEADLINE,
+        needed: Vec::new(),
     };
     let lab = backend.up(up).await?;
     let outcome = measure_on(lab.as_ref(), options, progress).await;

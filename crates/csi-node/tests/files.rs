@@ -28,13 +28,7 @@ fn names(path: &Path) -> Vec<String> {
 }
 
 fn fault(operation: &str) -> OssFault {
-    OssFault {
-        operation: Some(operation.into()),
-        error: None,
-        delay_milliseconds: None,
-        half_body: false,
-        times: None,
-    }
+    OssFault { operation: Some(operation.to_owned()), ..OssFault::default() }
 }
 
 /// What the agent's process holds, in kB; `figure` names a line of its status.

@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::access::{ClusterOptions, connect};
+use crate::disturbances::Disturbances;
 use crate::doors::{self, E2bDoor, KubernetesDoor};
 use crate::e2b::{Upstream, UpstreamError};
 use crate::lab_of_tag::{LabOfTag, Parts};
@@ -133,15 +134,23 @@ impl Cluster {
         let (e2b_listener, e2b_address) = doors::listen().await?;
         let (kubernetes_listener, kubernetes_address) = doors::listen().await?;
         let domain = e2b_address.to_string();
-        let e2b =
-            E2bDoor { upstream, names: names.clone(), journal: journal.clone(), domain: domain.clone() };
+        let e2b = E2bDoor {
+            upstream: upstream.clone(),
+            names: names.clone(),
+            journal: journal.clone(),
+            domain: domain.clone(),
+        };
         let secret = uuid::Uuid::new_v4().simple().to_string();
         journal.conceal(&secret);
         let kubeconfig =
             write_kubeconfig(&options.directory, &format!("http://{kubernetes_address}/{secret}"))?;
+        let disturbances = Disturbances::new(client.clone(), upstream.clone(), self.options.powers.clone());
+        let may_configure = self.missing(&[Capability::SystemConfiguration]).is_empty()
+            && options.needed.contains(&Capability::SystemConfiguration);
         let kubernetes = KubernetesDoor {
             client: client.clone(),
             names: names.clone(),
+            configuration: may_configure.then(|| disturbances.configuration.clone()),
             secret,
             small_requests: self.options.small_requests,
             made,
@@ -167,9 +176,8 @@ impl Cluster {
         };
         let phase = json!({"phase": "up", "tag": names.tag(), "context": self.options.allowed_context});
         journal.record(source::LAB, "phase", &options.name, phase);
-        let powers = self.options.powers.clone();
         let name = options.name.clone();
-        let parts = Parts { name, access, journal, client, names, watches, doors, remains, powers };
+        let parts = Parts { name, access, journal, client, names, watches, doors, remains, disturbances };
         Ok(LabOfTag::new(parts))
     }
 }

@@ -165,7 +165,7 @@ async fn await_deployments(client: &Client, limit: Duration) -> Result<(), Insta
 }
 
 /// What a Deployment still lacks.
-fn unavailable(deployment: &Deployment) -> Option<String> {
+pub(crate) fn unavailable(deployment: &Deployment) -> Option<String> {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let is_current = status.observed_generation >= deployment.metadata.generation;

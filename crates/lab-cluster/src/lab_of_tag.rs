@@ -1,8 +1,7 @@
 //! A lab that is up: everything on the cluster that bears its tag.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,13 +10,17 @@ use journal::{Journal, source};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use lab::{Access, Fault, FaultHandle, KillFault, Lab, LabError, Leftover, Mount};
+use lab::{
+    Access, Capability, Component, Fault, FaultHandle, KillFault, Lab, LabError, Leftover, Mount, NasFault,
+    OssFault, Outage, StorageServer,
+};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::backend::NAME;
+use crate::disturbances::{Disturbances, UndoOnDrop};
 use crate::doors::Open;
 use crate::names::Names;
-use crate::powers::Powers;
 use crate::remains::Remains;
 use crate::tables::{self, TableError};
 use crate::watch::Watches;
@@ -32,27 +35,63 @@ pub(crate) struct Parts {
     pub(crate) watches: Watches,
     pub(crate) doors: [Open; 2],
     pub(crate) remains: Remains,
-    pub(crate) powers: Option<Arc<dyn Powers>>,
+    pub(crate) disturbances: Disturbances,
 }
 
 /// The lab.
 pub(crate) struct LabOfTag {
     parts: Parts,
-    /// How many processes were killed.
-    killed: AtomicU64,
+    undo: UndoOnDrop,
+    returning: Mutex<Returning>,
+}
+
+/// The components that were killed: how often, and who waits for their return.
+#[derive(Default)]
+struct Returning {
+    kills: BTreeMap<Component, u32>,
+    tasks: JoinSet<()>,
 }
 
 impl LabOfTag {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts, killed: AtomicU64::new(0) }
+        let undo = UndoOnDrop(Some(parts.disturbances.clone()));
+        Self { parts, undo, returning: Mutex::default() }
     }
 
-    /// Kills a container's first process, where the cluster is one's own.
+    /// Kills a process, where the cluster is one's own.
     async fn kill(&self, kill: &KillFault) -> Result<FaultHandle, LabError> {
-        let Some(powers) = &self.parts.powers else {
-            return Err(lacks(&lab::Capability::ProcessFaults.to_string()));
+        let (subject, handle) = match kill {
+            KillFault::Component(component) => {
+                let (handle, killed) = self.parts.disturbances.kill_component(*component).await?;
+                self.tell_when_back(*component, killed);
+                (format!("Component/{component}"), handle)
+            }
+            KillFault::Container { namespace, pod, container } => {
+                let id = self.container_id(namespace, pod, container).await?;
+                let handle = self.parts.disturbances.kill_container(&id).await?;
+                (format!("Pod/{namespace}/{pod}/{container}"), handle)
+            }
         };
-        let KillFault { namespace, pod, container } = kill;
+        self.parts.journal.record(source::FAULT, "injected", &subject, json!({"fault": {"kill": kill}}));
+        Ok(handle)
+    }
+
+    /// The journal gets a line once a component that was killed works again.
+    fn tell_when_back(&self, component: Component, killed: BTreeSet<String>) {
+        let (disturbances, journal) = (self.parts.disturbances.clone(), self.parts.journal.clone());
+        let mut returning = self.returning.lock().unwrap_or_else(PoisonError::into_inner);
+        let kills = returning.kills.entry(component).or_default();
+        *kills += 1;
+        let restarts = *kills;
+        returning.tasks.spawn(async move {
+            disturbances.until_back(component, &killed).await;
+            let subject = format!("Component/{component}");
+            journal.record(source::PROCESS, "started", &subject, json!({"restarts": restarts}));
+        });
+    }
+
+    /// The id of a running container, as its pod's status has it.
+    async fn container_id(&self, namespace: &str, pod: &str, container: &str) -> Result<String, LabError> {
         let api: Api<Pod> =
             Api::namespaced(self.parts.client.clone(), &self.parts.names.namespace(namespace));
         let found = api.get_opt(pod).await.map_err(|error| self.failed("API server", &error))?;
@@ -60,15 +99,25 @@ impl LabOfTag {
         let statuses = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
         let mut running =
             statuses.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
-        let found = running.find(|status| status.name == *container).and_then(|status| status.container_id);
-        let id = found.ok_or_else(|| LabError::NotFound {
+        let found = running.find(|status| status.name == container).and_then(|status| status.container_id);
+        found.ok_or_else(|| LabError::NotFound {
             what: "running container".to_owned(),
             name: format!("{namespace}/{pod}/{container}"),
-        })?;
-        powers.kill(&id).await?;
-        let subject = format!("Pod/{namespace}/{pod}/{container}");
-        self.parts.journal.record(source::FAULT, "injected", &subject, json!({"fault": {"kill": kill}}));
-        Ok(FaultHandle(self.killed.fetch_add(1, Ordering::Relaxed)))
+        })
+    }
+
+    /// The journal's line about an outage, as a server of the embedded backend writes it.
+    fn tell(&self, kind: &str, handle: FaultHandle, server: StorageServer, outage: Outage) {
+        let (gone, hang, restart) =
+            (outage == Outage::Gone, outage == Outage::Hang, outage == Outage::Restart);
+        let body = match server {
+            StorageServer::ObjectStore => json!(OssFault { gone, hang, ..OssFault::default() }),
+            StorageServer::NetworkFileSystem => {
+                json!(NasFault { gone, hang, restart, ..NasFault::default() })
+            }
+        };
+        let subject = format!("{}/{}", server.word(), handle.0);
+        self.parts.journal.record(source::FAULT, kind, &subject, body);
     }
 
     fn failed(&self, part: &str, error: &dyn std::error::Error) -> LabError {
@@ -108,18 +157,28 @@ impl Lab for LabOfTag {
     }
 
     async fn advance(&self, _duration: Duration) -> Result<(), LabError> {
-        Err(lacks(&lab::Capability::Clock.to_string()))
+        Err(lacks(&Capability::Clock.to_string()))
     }
 
     async fn inject(&self, fault: Fault) -> Result<FaultHandle, LabError> {
         match &fault {
             Fault::Kill(kill) => self.kill(kill).await,
-            _ => Err(lacks("faults of calls and servers")),
+            Fault::Csi(_) => Err(lacks(&Capability::RpcFaults.to_string())),
+            fault => {
+                let Some((server, outage)) = fault.outage() else {
+                    return Err(lacks(&Capability::StorageFaults.to_string()));
+                };
+                let handle = self.parts.disturbances.begin(server, outage).await?;
+                self.tell("injected", handle, server, outage);
+                Ok(handle)
+            }
         }
     }
 
     async fn heal(&self, fault: FaultHandle) -> Result<(), LabError> {
-        Err(LabError::NotFound { what: "fault".to_owned(), name: fault.0.to_string() })
+        let (server, outage) = self.parts.disturbances.heal(fault).await?;
+        self.tell("healed", fault, server, outage);
+        Ok(())
     }
 
     fn note_bucket(&self, bucket: &str) {
@@ -150,21 +209,30 @@ impl Lab for LabOfTag {
     }
 
     async fn down(self: Box<Self>) -> Result<(), LabError> {
-        let Parts { name, access, journal, watches, doors, remains, .. } = self.parts;
+        let Self { parts, mut undo, returning } = *self;
+        drop(returning);
+        let Parts { name, access, journal, watches, doors, remains, disturbances, .. } = parts;
         drop(doors);
         drop(watches);
+        // First: without the manager, or with a server that is away, nothing of what follows works. Given up meanwhile, it
+        // goes on in the background.
+        let undone = disturbances.undo().await;
         let removed = remains.remove().await;
+        if undone.is_ok() {
+            undo.0 = None;
+        }
         std::fs::remove_file(&access.kubeconfig)
             .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
             .map_err(|source| LabError::Io {
                 action: format!("remove {}", access.kubeconfig.display()),
                 source,
             })?;
-        removed.map_err(|reason| LabError::Part {
-            lab: name.clone(),
-            part: "removal of what it made".to_owned(),
-            reason,
-        })?;
+        let part = |part: &str| {
+            let (lab, part) = (name.clone(), part.to_owned());
+            move |reason| LabError::Part { lab, part, reason }
+        };
+        removed.map_err(part("removal of what it made"))?;
+        undone.map_err(part("restoring what all labs share"))?;
         journal.record(source::LAB, "phase", &name, json!({"phase": "down"}));
         Ok(())
     }

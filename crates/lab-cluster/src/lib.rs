@@ -8,10 +8,13 @@
 //! ```
 //!
 //! [`Cluster`] is the [`lab::Backend`]. A lab of it is a tag, a namespace, an API key, two doors and the watches that fill the journal; it
-//! goes down by removing what bears its tag, and nothing else.
+//! goes down by undoing what it did to parts that others share, and by removing what bears its tag, and nothing else.
 
 mod access;
 mod backend;
+mod components;
+mod configuration;
+mod disturbances;
 mod doors;
 mod e2b;
 mod install;

@@ -1,7 +1,7 @@
 //! What can be done at a cluster of one's own and at no other.
 
 use async_trait::async_trait;
-use lab::{Capability, LabError};
+use lab::{Capability, LabError, Outage, StorageServer};
 
 /// Ways to the nodes and servers of a cluster, for whoever made it.
 #[async_trait]
@@ -14,4 +14,16 @@ pub trait Powers: Send + Sync {
     /// # Errors
     /// [`LabError`] when the node refuses, or the container is no more.
     async fn kill(&self, container_id: &str) -> Result<(), LabError>;
+
+    /// Begins an outage of a storage server; a restart has ended, and the server answers, when this returns.
+    ///
+    /// # Errors
+    /// [`LabError`] when the server can't be reached that way.
+    async fn begin_outage(&self, server: StorageServer, outage: Outage) -> Result<(), LabError>;
+
+    /// Ends an outage that was begun, and returns once the server answers at the same address as before.
+    ///
+    /// # Errors
+    /// [`LabError`] when it doesn't come back.
+    async fn end_outage(&self, server: StorageServer, outage: Outage) -> Result<(), LabError>;
 }

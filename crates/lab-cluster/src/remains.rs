@@ -12,6 +12,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::time::Instant;
 
 use crate::access::ClusterOptions;
+use crate::disturbances::UNDO_LIMIT;
 use crate::e2b::Upstream;
 use crate::names::{LAB_LABEL, Names};
 use crate::store::Buckets;
@@ -19,7 +20,7 @@ use crate::store::Buckets;
 /// How long namespaces may take to go with everything that is in them.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 /// How long a lab may take to go down.
-pub const DOWN_LIMIT: Duration = Duration::from_secs(100);
+pub const DOWN_LIMIT: Duration = LIMIT.saturating_add(UNDO_LIMIT).saturating_add(Duration::from_secs(10));
 /// How often it is looked whether they have gone.
 const PAUSE: Duration = Duration::from_millis(200);
 

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -17,6 +17,8 @@ use lab::{
     NetworkFileSystem, ObjectStore, Requirement, UpOptions,
 };
 use node_sim::enclosure::{self, Enclosure, EnclosureOptions};
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -26,6 +28,9 @@ use crate::{channel, machine};
 
 /// The backend's name.
 pub(crate) const NAME: &str = "embedded";
+
+/// How many connections may wait to be accepted, as the standard library has it.
+const BACKLOG: i32 = 128;
 
 /// How long the kernel may take to end every process of a lab.
 const END_DEADLINE: Duration = Duration::from_secs(10);
@@ -184,8 +189,7 @@ struct Sockets {
 
 impl Sockets {
     fn open() -> Result<Self, LabError> {
-        let open = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let listeners = [open(), open(), open(), open()]
+        let listeners = [listener(), listener(), listener(), listener()]
             .into_iter()
             .collect::<io::Result<Vec<_>>>()
             .map_err(io_error("open a listening socket on 127.0.0.1"))?;
@@ -232,6 +236,28 @@ impl Sockets {
         .await
         .map_err(|error| part_error(&options.name, "namespaces", &error))
     }
+}
+
+/// A listening socket of this machine that keeps its port when it is shut for a while, as the port was asked for and not
+/// chosen by the system. Chosen it was before, for a socket that holds it meanwhile: nobody can come in between.
+fn listener() -> io::Result<TcpListener> {
+    let socket = || {
+        let socket = rustix::net::socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            Some(rustix::net::ipproto::TCP),
+        )?;
+        set_socket_reuseaddr(&socket, true)?;
+        Ok::<_, io::Error>(socket)
+    };
+    let (chosen, asked) = (socket()?, socket()?);
+    bind(&chosen, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    bind(&asked, &TcpListener::from(chosen.try_clone()?).local_addr()?)?;
+    drop(chosen);
+    let listener = TcpListener::from(asked);
+    listen(&listener, BACKLOG)?;
+    Ok(listener)
 }
 
 fn access(up: Up, addresses: Addresses, directory: &Path) -> Result<Access, LabError> {

@@ -10,11 +10,12 @@ use clock::SharedClock;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use lab::{Backend, Capability, Lab, LabError, UpOptions};
-use lab_cluster::{ClusterOptions, Powers, StoreOptions, SystemImages};
+use lab_cluster::{ClusterOptions, StoreOptions, SystemImages};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::observer::Step;
-use crate::{DOOR, Docker, Environment, NAME, Observer, Settings};
+use crate::powers::OwnPowers;
+use crate::{DOOR, Environment, NAME, Observer, Settings};
 
 /// The names under which scenarios ask for the sandboxes' image: the product document's, and short ones.
 const SANDBOX_IMAGES: [&str; 3] = [
@@ -27,8 +28,17 @@ const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
 /// How long the way to the E2B API may take to open once the manager is available.
 const DOOR_LIMIT: Duration = Duration::from_secs(60);
 /// What labs can do here.
-const CAPABILITIES: [Capability; 3] =
-    [Capability::ObjectStore, Capability::MountTable, Capability::ProcessFaults];
+const CAPABILITIES: [Capability; 6] = [
+    Capability::ObjectStore,
+    Capability::MountTable,
+    Capability::StorageOutages,
+    Capability::ProcessFaults,
+    Capability::ComponentFaults,
+    Capability::SystemConfiguration,
+];
+/// What changes parts that all labs of the cluster share.
+const SHARED: [Capability; 3] =
+    [Capability::StorageOutages, Capability::ComponentFaults, Capability::SystemConfiguration];
 
 /// The backend that makes its cluster, or takes the one that it made before.
 pub struct Kind {
@@ -95,7 +105,12 @@ impl Kind {
                 access_key_id: minio.access_key_id().to_owned(),
                 access_key_secret: minio.access_key_secret().to_owned(),
             }),
-            powers: Some(Arc::new(NodePowers { docker: environment.docker().clone(), node })),
+            powers: Some(Arc::new(OwnPowers {
+                docker: environment.docker().clone(),
+                node,
+                minio: minio.clone(),
+                nfs: environment.nfs().clone(),
+            })),
         };
         let cluster = lab_cluster::Cluster::new(options, self.clock.clone());
         cluster.until_reachable(DOOR_LIMIT).await?;
@@ -112,6 +127,10 @@ impl Backend for Kind {
 
     fn missing(&self, needed: &[Capability]) -> Vec<Capability> {
         needed.iter().copied().filter(|capability| !CAPABILITIES.contains(capability)).collect()
+    }
+
+    fn exclusive(&self, needed: &[Capability]) -> bool {
+        needed.iter().any(|capability| SHARED.contains(capability))
     }
 
     async fn check(&self) -> Result<(), LabError> {
@@ -132,27 +151,6 @@ impl Backend for Kind {
             Some(environment) if !stays => Ok(environment.down(self.observer.as_ref()).await?),
             _ => Ok(()),
         }
-    }
-}
-
-/// What can be done at the node.
-struct NodePowers {
-    docker: Docker,
-    node: String,
-}
-
-#[async_trait]
-impl Powers for NodePowers {
-    fn capabilities(&self) -> Vec<Capability> {
-        vec![Capability::ProcessFaults]
-    }
-
-    async fn kill(&self, container_id: &str) -> Result<(), LabError> {
-        // `containerd://ID`, as a pod's status has it.
-        let id = container_id.rsplit('/').next().unwrap_or(container_id);
-        let words = ["ctr", "-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id];
-        self.docker.exec(&self.node, &words).await?;
-        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ mod lock;
 mod machine;
 mod observer;
 pub mod oci_runtime;
+mod powers;
 mod storage;
 mod versions;
 

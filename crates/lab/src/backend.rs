@@ -25,10 +25,15 @@ pub enum Capability {
     Clock,
     /// Faults at the CSI calls.
     RpcFaults,
-    /// Faults of the storage servers.
+    /// Faults of the storage servers that change their answers, call by call: errors, delays, half bodies, stale handles,
+    /// a full disk.
     StorageFaults,
-    /// Killing components and sidecars.
+    /// Storage servers that are gone, hang or restart as a whole.
+    StorageOutages,
+    /// Killing processes of sandboxes, such as sidecars.
     ProcessFaults,
+    /// Killing components of the system itself.
+    ComponentFaults,
     /// Entries of the journal that only the lab's own servers and node write: requests to the storage servers, rules of
     /// packet filters.
     ServerJournal,
@@ -46,8 +51,10 @@ impl fmt::Display for Capability {
             Self::MountTable => "reading a sandbox's mount table",
             Self::Clock => "moving the clock",
             Self::RpcFaults => "faults at CSI calls",
-            Self::StorageFaults => "faults of the storage servers",
-            Self::ProcessFaults => "killing components",
+            Self::StorageFaults => "faults in the answers of storage servers",
+            Self::StorageOutages => "outages of storage servers",
+            Self::ProcessFaults => "killing processes of sandboxes",
+            Self::ComponentFaults => "killing components of the system",
             Self::ServerJournal => "a journal of storage servers and packet filters",
             Self::SystemConfiguration => "a system whose own configuration may be changed",
             Self::NetworkPolicies => "a network that enforces policies",
@@ -66,6 +73,8 @@ pub struct UpOptions {
     pub directory: PathBuf,
     /// How long bringing it up may take before [`LabError::Deadline`].
     pub deadline: Duration,
+    /// What its scenario needs. A lab on a cluster that others use lets nothing be changed that isn't named here.
+    pub needed: Vec<Capability>,
 }
 
 /// A place where labs can be brought up.
@@ -76,6 +85,12 @@ pub trait Backend: Send + Sync {
 
     /// Which of `needed` this backend does not have.
     fn missing(&self, needed: &[Capability]) -> Vec<Capability>;
+
+    /// Whether a scenario that needs `needed` has to run while no other does, because it changes what all labs of this
+    /// backend share.
+    fn exclusive(&self, _needed: &[Capability]) -> bool {
+        false
+    }
 
     /// What it needs of this machine, checked now.
     fn requirements(&self) -> Vec<Requirement> {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::KillFault;
+
 /// A fault to inject, at one of four levels.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -19,8 +21,8 @@ pub enum Fault {
     Kill(KillFault),
 }
 
-/// What the object store does wrong.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+/// What the object store does wrong. `gone` and `hang` stand alone; the others can be combined.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OssFault {
     /// Only requests of this operation (`GetObject`, `PutObject`, `ListObjectsV2`, …); absent means all.
@@ -35,6 +37,12 @@ pub struct OssFault {
     /// Break the connection after half of the body.
     #[serde(default)]
     pub half_body: bool,
+    /// The server is gone: its connections are cut and new ones fail, until healed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// No request gets an answer until healed, over connections that stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hang: bool,
     /// How many requests it strikes; absent means every one until healed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
@@ -55,7 +63,7 @@ pub struct NasFault {
     /// Wait this many milliseconds before answering.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_milliseconds: Option<u64>,
-    /// Give no answer until healed, over a connection that stays.
+    /// Give no answer until healed, over a connection that stays. Without anything else, the whole server hangs.
     #[serde(default)]
     pub hang: bool,
     /// Break the connection instead of answering.
@@ -64,7 +72,7 @@ pub struct NasFault {
     /// No space is left: whatever needs some gets `NFS3ERR_NOSPC`, or `error`.
     #[serde(default)]
     pub full: bool,
-    /// The server is gone: its connections are cut and new ones refused, until healed.
+    /// The server is gone: its connections are cut and new ones fail, until healed.
     #[serde(default)]
     pub gone: bool,
     /// Every file handle that was given out is stale from now on, for good.
@@ -202,18 +210,6 @@ impl CsiFault {
             "it changes nothing: give `hang`, `delayMilliseconds`, `code`, `close` or `effect: none`",
         )
     }
-}
-
-/// Which process is killed.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KillFault {
-    /// Namespace of the sandbox's pod.
-    pub namespace: String,
-    /// Name of the sandbox's pod.
-    pub pod: String,
-    /// The container whose first process is killed.
-    pub container: String,
 }
 
 /// Names an injected fault within its lab.

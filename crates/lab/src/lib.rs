@@ -12,8 +12,11 @@ mod access;
 mod backend;
 mod error;
 mod fault;
+mod kill;
+mod listener;
 mod mount_table;
 mod mounts;
+mod outage;
 mod requirement;
 mod storage;
 
@@ -21,9 +24,12 @@ pub use access::{Access, NetworkFileSystem, ObjectStore};
 pub use backend::{Backend, Capability, Lab, Leftover, UpOptions};
 pub use error::{LabError, chain};
 pub use fault::{
-    CapacityFault, CsiCall, CsiCode, CsiEffect, CsiFault, Fault, FaultHandle, KillFault, NasFault, OssFault,
+    CapacityFault, CsiCall, CsiCode, CsiEffect, CsiFault, Fault, FaultHandle, NasFault, OssFault,
 };
+pub use kill::{Component, KillFault};
+pub use listener::Listener;
 pub use mount_table::{MountLine, parse_mount_table};
 pub use mounts::Mount;
+pub use outage::{Outage, StorageServer};
 pub use requirement::Requirement;
 pub use storage::{ExportAccess, ExportCall, ExportEntry, ExportOptions, ExportReply, Squash};

@@ -194,11 +194,15 @@ impl Faults {
     pub(crate) fn strike(&self, procedure: &str) -> Strike {
         let mut strike = Strike::default();
         let mut rules = self.lock();
+        if rules.in_force.iter().any(|rule| rule.fault.gone) {
+            // A call that came before its connection was cut.
+            strike.drop_connection = true;
+            return strike;
+        }
         for rule in &mut rules.in_force {
             let fault = &rule.fault;
             let matches = fault.procedure.as_deref().is_none_or(|name| name == procedure)
                 && (!fault.full || NEED_SPACE.contains(&procedure))
-                && !fault.gone
                 && !fault.stale
                 && !fault.restart;
             if !matches || rule.left == Some(0) || strike.answer.is_some() || strike.drop_connection {

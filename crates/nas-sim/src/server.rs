@@ -265,6 +265,11 @@ impl NasSim {
         self.inner.service.faults.heal(fault)
     }
 
+    /// Whether a fault has taken it away.
+    pub fn is_gone(&self) -> bool {
+        self.inner.service.faults.presence().borrow().gone
+    }
+
     /// Answers calls that come to `listener`, in tasks of the present runtime, until [`Self::shutdown`]. Any number
     /// of listeners can be served at once. The port mapper names the listener's own port, and on port 111 the one
     /// that was served first.

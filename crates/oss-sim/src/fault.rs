@@ -1,7 +1,8 @@
 //! Faults: rules about requests, wrapped around the service.
 //!
 //! Every rule whose operation matches strikes, in the order of their injection, until one of them answers in the
-//! place of the service. Delays add up; healing a rule also lets go of the requests that it holds back.
+//! place of the service. Delays add up; healing a rule also lets go of the requests that it holds back. A server that is gone
+//! answers nothing at all, and its doors are shut (see `door`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,8 +25,11 @@ pub enum FaultError {
         "fault error {0:?} is not an HTTP status and a code, such as `503 SlowDown`, nor a known S3 code"
     )]
     Error(String),
+    /// `gone` or `hang` together with something else.
+    #[error("a server that is gone or hangs does nothing else: `gone` and `hang` stand alone")]
+    Combination,
     /// The rule would do nothing to anybody.
-    #[error("the fault has no effect: give it an error, a delay or a half body")]
+    #[error("the fault has no effect: give it an error, a delay, or one of halfBody, gone, hang")]
     NoEffect,
     /// No fault of that name is in force.
     #[error("fault {} is not in force", .0.0)]
@@ -37,6 +41,7 @@ pub enum FaultError {
 pub(crate) struct Faults {
     journal: Option<Journal>,
     rules: Arc<Mutex<Rules>>,
+    gone: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +57,7 @@ struct Rule {
     answer: Option<Answer>,
     /// How many requests it still strikes; without a limit when absent.
     left: Option<u32>,
+    has_struck: bool,
     /// Dropped when the rule is healed, which ends the delays that it causes.
     healed: watch::Sender<()>,
 }
@@ -97,7 +103,10 @@ impl Answer {
 /// What the rules do to one request.
 #[derive(Debug, Default)]
 pub(crate) struct Strike {
-    delays: Vec<(Duration, watch::Receiver<()>)>,
+    /// How long, or until the rule is healed, and how that is heard.
+    delays: Vec<(Option<Duration>, watch::Receiver<()>)>,
+    /// Break the connection: the server is gone.
+    pub(crate) gone: bool,
     /// Answer with this instead of doing the work.
     pub(crate) answer: Option<Answer>,
     /// Break the connection after half of the body.
@@ -109,27 +118,40 @@ impl Strike {
     pub(crate) async fn delay(&mut self) {
         for (delay, mut healed) in self.delays.drain(..) {
             // an error means that the rule's sender is gone, which is how it says that it is healed
-            let _ = tokio::time::timeout(delay, healed.changed()).await;
+            let _ = match delay {
+                Some(delay) => tokio::time::timeout(delay, healed.changed()).await.unwrap_or(Ok(())),
+                None => healed.changed().await,
+            };
         }
     }
 }
 
 impl Faults {
     pub(crate) fn new(journal: Option<Journal>) -> Self {
-        Self { journal, rules: Arc::default() }
+        Self { journal, rules: Arc::default(), gone: watch::Sender::new(false) }
+    }
+
+    /// Whether the server is gone, now and whenever that changes.
+    pub(crate) fn gone(&self) -> watch::Receiver<bool> {
+        self.gone.subscribe()
     }
 
     pub(crate) fn inject(&self, fault: OssFault) -> Result<FaultId, FaultError> {
-        let answer = fault.error.as_deref().map(Answer::parse).transpose()?;
-        if answer.is_none() && fault.delay_milliseconds.is_none() && !fault.half_body {
-            return Err(FaultError::NoEffect);
-        }
+        let answer = check(&fault)?;
         let mut rules = self.lock();
         rules.injected += 1;
         let id = FaultId(rules.injected);
         self.record("injected", id, &fault);
         let left = fault.times;
-        rules.in_force.push(Rule { id, fault, answer, left, healed: watch::Sender::new(()) });
+        rules.in_force.push(Rule {
+            id,
+            fault,
+            answer,
+            left,
+            has_struck: false,
+            healed: watch::Sender::new(()),
+        });
+        self.settle(&rules);
         Ok(id)
     }
 
@@ -138,7 +160,13 @@ impl Faults {
         let position = rules.in_force.iter().position(|rule| rule.id == id);
         let rule = rules.in_force.remove(position.ok_or(FaultError::NotFound(id))?);
         self.record("healed", id, &rule.fault);
+        self.settle(&rules);
         Ok(())
+    }
+
+    fn settle(&self, rules: &Rules) {
+        let is_gone = rules.in_force.iter().any(|rule| rule.fault.gone);
+        self.gone.send_if_modified(|gone| std::mem::replace(gone, is_gone) != is_gone);
     }
 
     /// What the rules do to a request for `operation`.
@@ -150,10 +178,22 @@ impl Faults {
             if !matches || rule.left == Some(0) || strike.answer.is_some() {
                 continue;
             }
+            if rule.fault.gone {
+                strike.gone = true;
+                continue;
+            }
             rule.left = rule.left.map(|left| left - 1);
-            self.record("struck", rule.id, &rule.fault);
+            // Clients ask a server that hangs again and again: once is enough for the journal.
+            if !rule.has_struck || !rule.fault.hang {
+                self.record("struck", rule.id, &rule.fault);
+            }
+            rule.has_struck = true;
+            if rule.fault.hang {
+                strike.delays.push((None, rule.healed.subscribe()));
+            }
             if let Some(milliseconds) = rule.fault.delay_milliseconds {
-                strike.delays.push((Duration::from_millis(milliseconds), rule.healed.subscribe()));
+                let delay = Some(Duration::from_millis(milliseconds));
+                strike.delays.push((delay, rule.healed.subscribe()));
             }
             strike.answer.clone_from(&rule.answer);
             strike.half_body |= rule.fault.half_body;
@@ -172,16 +212,24 @@ impl Faults {
     }
 }
 
+/// The error that the rule answers with, if it is a rule that makes sense.
+fn check(fault: &OssFault) -> Result<Option<Answer>, FaultError> {
+    if fault.gone || fault.hang {
+        return if fault.outage().is_some() { Ok(None) } else { Err(FaultError::Combination) };
+    }
+    let answer = fault.error.as_deref().map(Answer::parse).transpose()?;
+    if answer.is_none() && fault.delay_milliseconds.is_none() && !fault.half_body {
+        return Err(FaultError::NoEffect);
+    }
+    Ok(answer)
+}
+
 #[cfg(test)]
 mod tests {
     use clock::SystemClock;
     use rstest::rstest;
 
     use super::*;
-
-    fn fault() -> OssFault {
-        OssFault { operation: None, error: None, delay_milliseconds: None, half_body: false, times: None }
-    }
 
     #[rstest]
     #[case("503 SlowDown", Some((503, "SlowDown")))]
@@ -208,7 +256,7 @@ mod tests {
             operation: Some("GetObject".into()),
             error: Some("503 SlowDown".into()),
             times: Some(1),
-            ..fault()
+            ..OssFault::default()
         };
         let id = faults.inject(rule).expect("a rule with an effect");
         assert!(faults.strike("PutObject").answer.is_none());
@@ -222,13 +270,30 @@ mod tests {
 
     #[test]
     fn a_rule_without_effect_is_refused() {
-        assert!(matches!(Faults::new(None).inject(fault()), Err(FaultError::NoEffect)));
+        let refused = Faults::new(None).inject(OssFault::default());
+        assert!(matches!(refused, Err(FaultError::NoEffect)));
+    }
+
+    #[rstest]
+    #[case(OssFault { gone: true, ..OssFault::default() }, true)]
+    #[case(OssFault { hang: true, ..OssFault::default() }, true)]
+    #[case(OssFault { gone: true, hang: true, ..OssFault::default() }, false)]
+    #[case(OssFault { gone: true, times: Some(1), ..OssFault::default() }, false)]
+    #[case(OssFault { hang: true, operation: Some("GetObject".into()), ..OssFault::default() }, false)]
+    #[case(OssFault { hang: true, error: Some("500".into()), ..OssFault::default() }, false)]
+    fn an_outage_stands_alone(#[case] fault: OssFault, #[case] accepted: bool) {
+        match Faults::new(None).inject(fault) {
+            Ok(_) => assert!(accepted),
+            Err(error) => assert!(!accepted && matches!(error, FaultError::Combination), "{error}"),
+        }
     }
 
     #[tokio::test]
     async fn healing_lets_go_of_a_delayed_request() {
         let faults = Faults::new(None);
-        let id = faults.inject(OssFault { delay_milliseconds: Some(3_600_000), ..fault() }).expect("a rule");
+        let id = faults
+            .inject(OssFault { delay_milliseconds: Some(3_600_000), ..OssFault::default() })
+            .expect("a rule");
         let mut strike = faults.strike("GetObject");
         let waiting = tokio::spawn(async move { strike.delay().await });
         faults.heal(id).expect("in force");

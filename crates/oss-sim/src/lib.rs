@@ -16,6 +16,7 @@
 mod access;
 mod backend;
 mod body;
+mod door;
 mod fault;
 mod operation;
 mod server;

@@ -3,13 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use clock::SharedClock;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use journal::Journal;
 use lab::OssFault;
@@ -17,19 +13,17 @@ use s3s::S3Result;
 use s3s::checksum::ChecksumHasher;
 use s3s::host::{S3Host, VirtualHost};
 use s3s::service::S3ServiceBuilder;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Keys};
 use crate::backend::Backend;
+use crate::door::{Door, Doors};
 use crate::fault::{FaultError, FaultId, Faults};
 use crate::operation::bucket_of_host;
-use crate::service::{Domain, IDLE, Service};
+use crate::service::{Domain, Service};
 use crate::store::{Description, Object, Store, StoreError};
-
-/// How long to wait after a connection could not be accepted.
-const RETRY: Duration = Duration::from_millis(50);
 
 /// How a server is set up.
 #[derive(Clone, Debug)]
@@ -61,15 +55,16 @@ pub struct OssSim {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     store: Arc<Store>,
     keys: Keys,
     faults: Faults,
     journal: Option<Journal>,
     domain: Domain,
-    service: Service,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(crate) service: Service,
+    pub(crate) doors: Doors,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
 
@@ -100,8 +95,18 @@ impl OssSim {
         let stop_on_drop = stop.clone().drop_guard();
         let tasks = TaskTracker::new();
         let journal = options.journal;
-        let inner =
-            Inner { store, keys, faults, journal, domain, service, tasks, stop, _stop_on_drop: stop_on_drop };
+        let inner = Inner {
+            store,
+            keys,
+            doors: Doors::new(&faults),
+            faults,
+            journal,
+            domain,
+            service,
+            tasks,
+            stop,
+            _stop_on_drop: stop_on_drop,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -229,28 +234,17 @@ impl OssSim {
     /// Answers requests that come to `listener`, in tasks of the present runtime, until [`Self::shutdown`]. Any
     /// number of listeners can be served at once.
     pub fn serve(&self, listener: TcpListener) {
-        let service = self.inner.service.clone();
-        let stop = self.inner.stop.clone();
-        let tasks = self.inner.tasks.clone();
-        self.inner.tasks.spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    () = stop.cancelled() => return,
-                };
-                match accepted {
-                    Ok((stream, _)) => {
-                        tasks
-                            .spawn(stop.clone().run_until_cancelled_owned(converse(service.clone(), stream)));
-                    }
-                    // such as a connection that was reset at once, or no free file descriptor: others may do better
-                    Err(error) => {
-                        tracing::warn!(%error, "connection not accepted");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                }
-            }
-        });
+        let listener = match listener.into_std().and_then(lab::Listener::new) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "a listener can't be served"),
+        };
+        let door = Door::new(listener, &self.inner);
+        self.inner.tasks.spawn(self.inner.stop.clone().run_until_cancelled_owned(door.keep()));
+    }
+
+    /// Returns once every door is as the faults want it: shut while the server is gone, open otherwise.
+    pub async fn settled(&self) {
+        self.inner.doors.settled().await;
     }
 
     /// Closes every listener and connection, and returns once that is done.
@@ -258,25 +252,6 @@ impl OssSim {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-    }
-}
-
-/// Answers the requests of one connection.
-async fn converse(service: Service, stream: TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "connection without TCP_NODELAY");
-    }
-    let answer = service_fn(move |request| {
-        let service = service.clone();
-        async move { service.call(request).await }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(1024 * 1024)
-        .serve_connection(TokioIo::new(stream), answer);
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "connection ended early");
     }
 }
 

@@ -44,6 +44,9 @@ impl Service {
     pub(crate) async fn call(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, BodyError> {
         let account = self.account(&request);
         let mut strike = self.faults.strike(account.target.operation);
+        if strike.gone {
+            return Err(BodyError::Fault);
+        }
         strike.delay().await;
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);

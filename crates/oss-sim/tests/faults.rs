@@ -9,13 +9,7 @@ use lab::OssFault;
 use reqwest::StatusCode;
 
 fn fault(operation: &str) -> OssFault {
-    OssFault {
-        operation: Some(operation.to_owned()),
-        error: None,
-        delay_milliseconds: None,
-        half_body: false,
-        times: None,
-    }
+    OssFault { operation: Some(operation.to_owned()), ..OssFault::default() }
 }
 
 #[tokio::test]
@@ -86,6 +80,50 @@ async fn half_a_body_breaks_the_connection() {
     let url = rusty_s3::S3Action::sign(&bucket.put_object(Some(&credentials), "new"), Duration::from_mins(5));
     assert!(server.http.put(url).body(pattern(5_000_000)).send().await.is_err());
     assert!(server.sim.get_object(BUCKET, "new").await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_refuses_connections_and_comes_back_at_its_address() {
+    let server = Server::start().await;
+    server.put("object", "abc").await;
+    for _ in 0..2 {
+        let gone = OssFault { gone: true, ..OssFault::default() };
+        let id = server.sim.inject(gone).expect("a fault");
+        // The client has a connection from before: it is of no use either.
+        let error = server.http.get(&server.endpoint).send().await.expect_err("no answer");
+        assert!(error.is_connect() || error.is_request(), "{error:?}");
+        server.sim.settled().await;
+        let error = server.http.get(&server.endpoint).send().await.expect_err("nobody listens");
+        assert!(error.is_connect(), "{error:?}");
+        server.sim.heal(id).expect("healed");
+        server.sim.settled().await;
+        let response = server.get("object").await;
+        assert_eq!(
+            (response.status(), response.text().await.expect("a body")),
+            (StatusCode::OK, "abc".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_answers_once_it_is_healed() {
+    let server = Server::start().await;
+    server.put("object", "abc").await;
+    let hang = OssFault { hang: true, ..OssFault::default() };
+    let id = server.sim.inject(hang).expect("a fault");
+    let mut journal = server.journal.follow(0);
+    let heal = async {
+        while journal.next().await.kind != "struck" {}
+        // Somebody else connects, and isn't answered before the first one is.
+        let address = server.endpoint.trim_start_matches("http://");
+        tokio::net::TcpStream::connect(address).await.expect("it accepts connections");
+        server.sim.heal(id).expect("healed");
+    };
+    let (first, ()) = tokio::join!(server.get("object"), heal);
+    assert_eq!(first.status(), StatusCode::OK);
+    let healed = server.journal.entries().iter().position(|entry| entry.kind == "healed");
+    let answered = server.journal.entries().iter().position(|entry| entry.kind == "GetObject");
+    assert!(healed.is_some() && healed < answered, "answered at {answered:?}, healed at {healed:?}");
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ have to hold:\n\n\
 | `length: N` | a text, list or mapping has that length; N may be a matcher |\n\
 | `exactly: X` | the value is X and has nothing more |\n\
 | `not: X` | X does not compare |\n\n\
-A step without `expect` has to succeed. So does one whose `expect` says nothing of `status`, `code`, `message`, `exitCode` or `error`.\n\n\
+A step without `expect` has to succeed. So does one whose `expect` says nothing of `status`, `code`, `message`, `exitCode`, `error` or `answered`. \
+`answered: false` holds of a request to the E2B API that nobody answered: the connection was refused or broke, or a gateway before it says 502.\n\n\
 `${name.field}` in any text of a step stands for a part of what the step of that name gave: `${sbx.id}`, `${sbx.pod}`, \
 `${sbx.namespace}` of a sandbox, the outcome's members of `run`, `get`, `shell` and `kubectl`. `${lab.e2bUrl}`, `${lab.e2bDomain}`, `${lab.kubeconfig}`, \
 `${oss.bucket}`, `${oss.endpoint}`, `${oss.insideEndpoint}`, `${oss.insideHost}`, `${oss.region}`, `${oss.accessKeyId}`, \
@@ -56,8 +57,17 @@ pub fn reference_page() -> String {
         named(&mut page, name, &definitions);
     }
     page.push_str("\n## Faults\n");
-    let faults =
-        ["OssFault", "CapacityFault", "NasFault", "CsiFault", "CsiCall", "CsiEffect", "CsiCode", "KillFault"];
+    let faults = [
+        "OssFault",
+        "CapacityFault",
+        "NasFault",
+        "CsiFault",
+        "CsiCall",
+        "CsiEffect",
+        "CsiCode",
+        "KillFault",
+        "Component",
+    ];
     for name in faults {
         named(&mut page, name, &definitions);
     }

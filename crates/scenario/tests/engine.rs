@@ -329,3 +329,56 @@ async fn the_filter_must_leave_something() {
         "no scenario's name contains `other`; there are: tried"
     );
 }
+
+#[tokio::test]
+async fn a_scenario_that_changes_what_others_share_runs_alone_and_the_others_together() {
+    let mut bench = Bench::new();
+    bench.options.jobs = 8;
+    let script = Script { exclusive: vec![Capability::StorageOutages], ..Script::default() };
+    let double = Double::new(script).await;
+    let scenario = |name: &str, step: &str| {
+        let text = document(&format!("steps:\n  - {step}\n    expect: {{status: 200}}\n"));
+        text.replace("name: tried", &format!("name: {name}"))
+    };
+    let quick = "heal: {fault: f}";
+    let outage = "fault: {as: f, inject: {oss: {gone: true}}}";
+    let call = "fault: {as: f, inject: {oss: {error: '500'}}}";
+    let with_heal = |name: &str, fault: &str| format!("{}  - {quick}\n", scenario(name, fault));
+    let documents = [
+        with_heal("first-alone", outage),
+        with_heal("together-a", call),
+        with_heal("second-alone", outage),
+        with_heal("together-b", call),
+    ];
+    let summary = bench.run(&double, &documents.join("---\n")).await;
+    assert_eq!(bench.failures(&summary), "");
+    let order: Vec<_> = summary.scenarios.iter().map(|result| result.name.as_str()).collect();
+    assert_eq!(order, ["first-alone", "together-a", "second-alone", "together-b"], "as in the file");
+    let company = double.company.lock().expect("no panic");
+    assert_eq!(company.met.len(), 4, "all came up: {company:?}");
+    for alone in ["first-alone", "second-alone"] {
+        assert!(company.met[alone].is_empty(), "{alone} met {:?}", company.met[alone]);
+        assert!(bench.report(&format!("{alone}/journal.jsonl")).contains(r#""kind":"alone""#));
+    }
+    assert!(company.met["together-a"].contains("together-b"), "{company:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_answers_is_an_outcome_that_can_be_expected() {
+    let bench = Bench::new();
+    let double = Double::new(Script::default()).await;
+    // A gateway before the API.
+    double.answers("POST", "/v2/sandboxes", 502, json!({"code": 502, "message": "no upstream"})).await;
+    let steps = "steps:\n  - create: {template: pool}\n    expect:";
+    let summary = bench.run(&double, &document(&format!("{steps} {{answered: false, status: 502}}\n"))).await;
+    assert_eq!(bench.failures(&summary), "");
+    // Where nothing is said of it, it is a failure.
+    let summary =
+        bench.run(&double, &document(&format!("{steps} {{sandbox: {{templateID: pool}}}}\n"))).await;
+    assert!(bench.failures(&summary).contains("no upstream"), "{}", bench.failures(&summary));
+    // An answer that refuses is an answer.
+    let double = Double::new(Script::default()).await;
+    double.answers("POST", "/v2/sandboxes", 503, json!({"code": 503, "message": "try later"})).await;
+    let summary = bench.run(&double, &document(&format!("{steps} {{answered: false}}\n"))).await;
+    assert_eq!(summary.exit_status(), 1);
+}

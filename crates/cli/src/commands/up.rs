@@ -34,6 +34,7 @@ async fn stay(arguments: &Up) -> anyhow::Result<Status> {
         seed: rand::random(),
         directory: folder.path().to_path_buf(),
         deadline: START_DEADLINE,
+        needed: Vec::new(),
     };
     let lab = tokio::select! {
         lab = backend.up(options) => lab?,

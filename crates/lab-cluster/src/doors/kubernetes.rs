@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::body::{self, LARGEST};
 use super::rules::{self, Passage, Translated};
+use crate::configuration::Configuration;
 use crate::names::{Names, Write, into_object, requests};
 
 /// What the door needs.
@@ -25,6 +26,8 @@ pub(crate) struct KubernetesDoor {
     pub(crate) client: Client,
     /// The translation.
     pub(crate) names: Names,
+    /// The system's configuration, where the scenario may change it.
+    pub(crate) configuration: Option<Arc<Configuration>>,
     /// First segment of every path: who doesn't know it is not let in.
     pub(crate) secret: String,
     /// Whether sandboxes request little of the cluster, whatever the file says.
@@ -51,7 +54,7 @@ async fn handle(State(door): State<Arc<KubernetesDoor>>, request: Request) -> Re
         let message = "commands in pods and forwarded ports don't pass the lab's door; use a `run` step";
         return body::status(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message);
     }
-    let translated = match rules::decide(&door.names, &head.method, path) {
+    let translated = match rules::decide(&door.names, &head.method, path, door.configuration.is_some()) {
         Passage::Pass(translated) => translated,
         Passage::Refused(reason) => return body::status(StatusCode::FORBIDDEN, "Forbidden", &reason),
     };
@@ -74,6 +77,11 @@ async fn handle(State(door): State<Arc<KubernetesDoor>>, request: Request) -> Re
 
 impl KubernetesDoor {
     async fn pass(&self, head: &Parts, to: &Translated, content: Bytes) -> Result<Response, kube::Error> {
+        if to.configures
+            && let Some(configuration) = &self.configuration
+        {
+            configuration.remember().await?;
+        }
         let query = head.uri.query().unwrap_or_default();
         let narrowed = to.labelled && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE);
         let query = if narrowed { rules::with_label(&self.names, query) } else { query.to_owned() };

@@ -1,6 +1,6 @@
 //! What a scenario's programs may do at the Kubernetes door, and how their requests are translated.
 
-use contract::names::SYSTEM_NAMESPACE;
+use contract::names::{INJECTION_CONFIG, SYSTEM_NAMESPACE};
 use http::Method;
 
 use super::path::ResourcePath;
@@ -28,6 +28,8 @@ pub(crate) struct Translated {
     pub(crate) labelled: bool,
     /// Whether objects of other namespaces have to be left out of the answer.
     pub(crate) all_namespaces: bool,
+    /// Whether it changes the system's configuration.
+    pub(crate) configures: bool,
 }
 
 /// Resources that hold no objects of anybody: what is posted there is a question.
@@ -52,8 +54,8 @@ const CLUSTER_WIDE: [&str; 9] = [
     "storageclasses",
 ];
 
-/// Decides about a request.
-pub(crate) fn decide(names: &Names, method: &Method, path: &str) -> Passage {
+/// Decides about a request; `may_configure` says whether the scenario may change the system's configuration.
+pub(crate) fn decide(names: &Names, method: &Method, path: &str, may_configure: bool) -> Passage {
     let Some(parsed) = ResourcePath::parse(path) else {
         return match *method {
             Method::GET | Method::HEAD => Passage::Pass(Translated {
@@ -62,15 +64,29 @@ pub(crate) fn decide(names: &Names, method: &Method, path: &str) -> Passage {
                 namespace: String::new(),
                 labelled: false,
                 all_namespaces: false,
+                configures: false,
             }),
             _ => Passage::Refused(format!("nothing can be written to {path}")),
         };
     };
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match parsed.namespace.clone() {
+        Some(namespace) if may_configure && !reads && is_configuration(&parsed, &namespace) => {
+            match pass(parsed, &namespace, false, false) {
+                Passage::Pass(translated) => Passage::Pass(Translated { configures: true, ..translated }),
+                refused @ Passage::Refused(_) => refused,
+            }
+        }
         Some(namespace) => namespaced(names, reads, parsed, &namespace),
         None => cluster_wide(names, reads, parsed),
     }
+}
+
+/// Whether a write is about ConfigMap `sandbox-injection-config`, by its name: a new one is applied, or put at its place.
+fn is_configuration(path: &ResourcePath, namespace: &str) -> bool {
+    namespace == SYSTEM_NAMESPACE
+        && path.plural == "configmaps"
+        && path.name.as_deref() == Some(INJECTION_CONFIG)
 }
 
 fn namespaced(names: &Names, reads: bool, mut path: ResourcePath, namespace: &str) -> Passage {
@@ -130,6 +146,7 @@ fn pass(path: ResourcePath, namespace: &str, labelled: bool, all_namespaces: boo
         namespace: namespace.to_owned(),
         labelled,
         all_namespaces,
+        configures: false,
     })
 }
 
@@ -166,7 +183,30 @@ mod tests {
 
     fn decided(method: &str, path: &str) -> Passage {
         let method = method.parse().expect("a method");
-        decide(&Names::new("mltag12"), &method, path)
+        decide(&Names::new("mltag12"), &method, path, false)
+    }
+
+    #[test]
+    fn the_systems_configuration_changes_only_for_who_may_and_by_its_name() {
+        let decided = |method: Method, path: &str, may| decide(&Names::new("mltag12"), &method, path, may);
+        let configuration = "/api/v1/namespaces/sandbox-system/configmaps/sandbox-injection-config";
+        for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+            match decided(method.clone(), configuration, true) {
+                Passage::Pass(passed) => assert!(passed.configures && passed.path == configuration),
+                Passage::Refused(reason) => panic!("{reason}"),
+            }
+            assert!(matches!(decided(method, configuration, false), Passage::Refused(_)));
+        }
+        let Passage::Pass(read) = decided(Method::GET, configuration, true) else { panic!("refused") };
+        assert!(!read.configures);
+        for other in [
+            "/api/v1/namespaces/sandbox-system/configmaps",
+            "/api/v1/namespaces/sandbox-system/configmaps/kube-root-ca.crt",
+            "/api/v1/namespaces/kube-system/configmaps/sandbox-injection-config",
+            "/apis/apps/v1/namespaces/sandbox-system/deployments/sandbox-injection-config",
+        ] {
+            assert!(matches!(decided(Method::PUT, other, true), Passage::Refused(_)), "{other}");
+        }
     }
 
     #[rstest]

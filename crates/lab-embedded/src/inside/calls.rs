@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use lab::{CapacityFault, Fault, FaultHandle};
+use journal::source;
+use lab::{CapacityFault, Fault, FaultHandle, KillFault};
 use node_sim::NodeError;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::faults::Placed;
-use super::parts::Parts;
+use super::parts::{Failed, NETWORK_FILE_SYSTEM_PORT, Parts};
 use super::{exports, memory};
 use crate::protocol::{Refusal, Request};
+
+/// How long a server may take to shut or open its port, and how often it is looked.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Does what `request` asks.
 pub(crate) async fn answer(parts: &Parts, request: Request) -> Result<Value, Refusal> {
@@ -24,7 +30,7 @@ pub(crate) async fn answer(parts: &Parts, request: Request) -> Result<Value, Ref
             value(())
         }
         Request::Inject(fault) => inject(parts, fault).await,
-        Request::Heal(handle) => heal(parts, handle),
+        Request::Heal(handle) => heal(parts, handle).await,
         Request::Exports(call) => {
             let server = parts.network_file_system.clone();
             let done = tokio::task::spawn_blocking(move || exports::answer(&server, &call)).await;
@@ -44,6 +50,7 @@ async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
     match fault {
         Fault::Oss(fault) => {
             let id = parts.object_store.inject(fault).map_err(refusal("object store"))?;
+            parts.object_store.settled().await;
             value(parts.faults.enter(Placed::ObjectStore(id)))
         }
         Fault::OssCapacity(CapacityFault { bytes }) => {
@@ -54,22 +61,38 @@ async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
         }
         Fault::Nas(fault) => {
             let id = parts.network_file_system.inject(fault).map_err(refusal("NFS server"))?;
+            until_nfs_server_settles(parts).await?;
             value(parts.faults.enter(Placed::NetworkFileSystem(id)))
         }
-        Fault::Kill(kill) => {
-            let killed = parts.node.kill(&kill.namespace, &kill.pod, &kill.container).await;
+        Fault::Kill(KillFault::Container { namespace, pod, container }) => {
+            let killed = parts.node.kill(&namespace, &pod, &container).await;
             killed.map_err(not_found_or_failed)?;
+            value(parts.faults.enter(Placed::Past))
+        }
+        Fault::Kill(KillFault::Component(component)) => {
+            let subject = format!("Component/{component}");
+            let kill = KillFault::Component(component);
+            parts.journal.record(source::FAULT, "injected", &subject, json!({"fault": {"kill": kill}}));
+            let killed = parts.components.kill(component).await;
+            killed.map_err(|Failed { part, reason }| Refusal::Failed { part: part.to_owned(), reason })?;
             value(parts.faults.enter(Placed::Past))
         }
         Fault::Csi(fault) => value(parts.faults.inject_csi(&fault).map_err(refusal("fault of CSI calls"))?),
     }
 }
 
-fn heal(parts: &Parts, handle: FaultHandle) -> Result<Value, Refusal> {
+/// Returns once a server that was gone takes connections again.
+async fn heal(parts: &Parts, handle: FaultHandle) -> Result<Value, Refusal> {
     match parts.faults.leave(handle) {
-        Some(Placed::ObjectStore(id)) => value(parts.object_store.heal(id).map_err(refusal("object store"))?),
+        Some(Placed::ObjectStore(id)) => {
+            parts.object_store.heal(id).map_err(refusal("object store"))?;
+            parts.object_store.settled().await;
+            value(())
+        }
         Some(Placed::NetworkFileSystem(id)) => {
-            value(parts.network_file_system.heal(id).map_err(refusal("NFS server"))?)
+            parts.network_file_system.heal(id).map_err(refusal("NFS server"))?;
+            until_nfs_server_settles(parts).await?;
+            value(())
         }
         Some(Placed::Capacity) => {
             parts.object_store.set_capacity(None);
@@ -85,6 +108,21 @@ fn heal(parts: &Parts, handle: FaultHandle) -> Result<Value, Refusal> {
         }),
         None => Err(Refusal::NotFound { what: "fault".to_owned(), name: handle.0.to_string() }),
     }
+}
+
+/// Waits until pods can connect to the NFS server, or can't any more when it is gone: its port takes a moment.
+async fn until_nfs_server_settles(parts: &Parts) -> Result<(), Refusal> {
+    let wanted = !parts.network_file_system.is_gone();
+    let address = (parts.node.gateway(), NETWORK_FILE_SYSTEM_PORT);
+    let settled = async {
+        while TcpStream::connect(address).await.is_ok() != wanted {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(SETTLE_LIMIT, settled).await.map_err(|_| Refusal::Failed {
+        part: "NFS server".to_owned(),
+        reason: format!("its port was not {} within {SETTLE_LIMIT:?}", if wanted { "open" } else { "shut" }),
+    })
 }
 
 fn value(answer: impl Serialize) -> Result<Value, Refusal> {

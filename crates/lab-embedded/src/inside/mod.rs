@@ -2,6 +2,7 @@
 
 mod calls;
 mod commands;
+mod components;
 mod credentials;
 mod exports;
 mod faults;

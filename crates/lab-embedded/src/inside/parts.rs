@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::serve::ListenerExt as _;
 use clock::{SharedClock, SimulatedClock};
 use contract::names::SYSTEM_NAMESPACE;
 use futures::future::try_join_all;
@@ -16,7 +15,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use kube_sim::KubeSim;
-use manager::{Manager, ManagerOptions};
+use lab::Listener;
 use nas_sim::{NasOptions, NasSim};
 use node_sim::{Node, NodeOptions};
 use oss_sim::{OssOptions, OssSim};
@@ -24,6 +23,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use super::components::{Components, Plan};
 use super::credentials::{Credentials, REGION};
 use super::faults::{self, Faults};
 use super::{Listeners, commands, forward, logs, send};
@@ -33,7 +33,7 @@ use crate::protocol::{Hello, Report, Up};
 const OBJECT_STORE_PORT: u16 = 9000;
 
 /// Port on which the NFS server answers everything, on the lab's bridge, as Alibaba Cloud NAS does.
-const NETWORK_FILE_SYSTEM_PORT: u16 = 2049;
+pub(crate) const NETWORK_FILE_SYSTEM_PORT: u16 = 2049;
 
 /// Port of the port mapper, for clients that ask it.
 const PORT_MAPPER_PORT: u16 = 111;
@@ -56,10 +56,12 @@ pub(crate) struct Parts {
     pub(crate) network_file_system: NasSim,
     /// The faults that were injected.
     pub(crate) faults: Faults,
+    /// Controller and manager.
+    pub(crate) components: Components,
+    /// The journal.
+    pub(crate) journal: Journal,
     /// Where the lab's files are.
     pub(crate) state: PathBuf,
-    /// The manager's background work ends when this is dropped.
-    _manager: manager::Background,
 }
 
 /// A part that didn't come up.
@@ -71,7 +73,7 @@ pub(crate) struct Failed {
 }
 
 /// Names the part that failed in whatever way.
-fn failed<E: std::error::Error>(part: &'static str) -> impl Fn(E) -> Failed {
+pub(crate) fn failed<E: std::error::Error>(part: &'static str) -> impl Fn(E) -> Failed {
     move |error| Failed { part, reason: crate::chain(&error) }
 }
 
@@ -145,8 +147,15 @@ impl Parts {
                 .await?;
         phases.passed("NFS server");
 
-        start_controller(&api, &shared, &journal, reports.clone());
-        let manager = start_manager(&api, &shared, &journal, &credentials, listeners.e2b, reports)?;
+        let e2b = listeners.e2b.into_std().and_then(Listener::new).map_err(failed("manager's address"))?;
+        let components = Components::start(Plan {
+            api: api.clone(),
+            clock: shared.clone(),
+            journal: journal.clone(),
+            e2b_key: credentials.e2b_key.clone(),
+            e2b,
+            reports,
+        })?;
         phases.passed("controller and manager");
 
         let server = format!("https://{}", hello.listeners.kubernetes);
@@ -161,7 +170,8 @@ impl Parts {
             access_key_secret: credentials.access_key_secret,
         };
         let faults = Faults::new(state.join(FAULTS), journal.clone());
-        let parts = Self { clock, node, object_store, network_file_system, faults, state, _manager: manager };
+        let parts =
+            Self { clock, node, object_store, network_file_system, faults, components, journal, state };
         Ok((parts, up))
     }
 }
@@ -251,54 +261,4 @@ async fn start_network_file_system(
     }
     server.serve_without_faults(outside);
     Ok(server)
-}
-
-/// The controller runs until the lab ends; if it ends before, the outside hears of it.
-fn start_controller(
-    api: &KubeSim,
-    clock: &SharedClock,
-    journal: &Journal,
-    reports: mpsc::UnboundedSender<Report>,
-) {
-    let options = controller::ControllerOptions {
-        journal: Some(journal.clone()),
-        ..controller::ControllerOptions::new(api.client(SYSTEM_NAMESPACE), clock.clone())
-    };
-    tokio::spawn(async move {
-        let reason = match controller::run(options).await {
-            Ok(()) => "it ended".to_owned(),
-            Err(error) => crate::chain(&error),
-        };
-        send(&reports, Report::Failed { part: "controller".to_owned(), reason });
-    });
-}
-
-fn start_manager(
-    api: &KubeSim,
-    clock: &SharedClock,
-    journal: &Journal,
-    credentials: &Credentials,
-    listener: TcpListener,
-    reports: mpsc::UnboundedSender<Report>,
-) -> Result<manager::Background, Failed> {
-    let manager = Manager::new(ManagerOptions {
-        journal: Some(journal.clone()),
-        admin_key: credentials.e2b_key.clone(),
-        ..ManagerOptions::new(api.client("default"), clock.clone())
-    })
-    .map_err(failed("manager"))?;
-    let background = manager.start();
-    // Answers are small and awaited one by one: they must not wait for company.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    let router = manager.router();
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            send(&reports, Report::Failed { part: "manager".to_owned(), reason: crate::chain(&error) });
-        }
-    });
-    Ok(background)
 }

@@ -3,6 +3,7 @@
 mod config;
 mod identity;
 mod lock;
+pub(crate) mod network;
 mod outward;
 mod program;
 
@@ -259,14 +260,7 @@ async fn make(
             _ => {}
         }
     }
-    if docker.inspect("network", &names.network).await?.is_none() {
-        docker
-            .command(format!("making network {}", names.network))
-            .args(["network", "create", "--driver", "bridge", "--label"])
-            .args([format!("{LABEL}={}", folders.id()), names.network.clone()])
-            .output()
-            .await?;
-    }
+    network::ensure(docker, &names.network, &folders.id()).await?;
     outward::open(docker, &names.network).await?;
     let owner = folder.join("owner");
     fs::create_dir_all(&owner).map_err(KindError::io("making", &owner))?;

@@ -72,12 +72,20 @@ impl Container {
         Ok(fits.then(|| Self { docker: docker.clone(), name: name.to_owned(), network: network.to_owned() }))
     }
 
+    /// Whether one of its ports is published at a port of this machine that was asked for by number.
+    pub(crate) async fn keeps_port(&self, port: u16) -> Result<bool, KindError> {
+        let found = self.docker.inspect("container", &self.name).await?.unwrap_or_default();
+        let asked = &found["HostConfig"]["PortBindings"][format!("{port}/tcp")][0]["HostPort"];
+        Ok(asked.as_str().is_some_and(|port| !matches!(port, "" | "0")))
+    }
+
     /// Its name, for Docker.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address on the cluster's network, which pods reach. Another one, perhaps, after [`Self::start_again`].
+    /// Its address on the cluster's network, which pods reach. After [`Self::start_again`] it is the same one where the
+    /// network lets addresses be asked for, and otherwise the lowest that is free: the same unless others came and went.
     ///
     /// # Errors
     /// When it doesn't run.
@@ -144,6 +152,14 @@ impl Container {
     /// When it can't be stopped.
     pub async fn stop(&self) -> Result<(), KindError> {
         self.told("stop").await
+    }
+
+    /// Ends its processes with SIGKILL, without a farewell: connections break and new ones fail. Its data stay.
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub async fn kill(&self) -> Result<(), KindError> {
+        self.told("kill").await
     }
 
     /// Starts its processes again.

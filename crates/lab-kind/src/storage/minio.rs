@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::Container;
 use super::container::Start;
 use crate::KindError;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, network};
 use crate::docker::Docker;
 use crate::observer::{Observer, Step};
 
@@ -54,6 +54,11 @@ impl Minio {
         let name = format!("{}-minio", cluster.name());
         let file = cluster.folder().join("minio.json");
         let running = Container::running(docker, &name, &cluster.network(), image).await?;
+        let running = match running {
+            // Of an earlier version of this program: its port would be another one after an outage.
+            Some(container) if !container.keeps_port(PORT).await? => None,
+            other => other,
+        };
         if let (Some(container), Ok(text)) = (running, fs::read(&file))
             && let Ok(credentials) = serde_json::from_slice(&text)
         {
@@ -69,20 +74,18 @@ impl Minio {
         let Credentials { access_key_id, access_key_secret } = &credentials;
         let text = format!("MINIO_ROOT_USER={access_key_id}\nMINIO_ROOT_PASSWORD={access_key_secret}\n");
         write_closed(&environment, text.as_bytes())?;
+        let (file, port) = (environment.display().to_string(), free_port()?);
+        let publish = format!("127.0.0.1:{port}:{PORT}");
+        let address = network::address(docker, &cluster.network(), 1).await?;
+        let mut options = vec!["--env-file", &file, "--volume", "/data", "--publish", &publish];
+        options.extend(address.iter().map(String::as_str));
         let started = Container::start(Start {
             docker,
             name: &name,
             network: &cluster.network(),
             owner,
             image,
-            options: &[
-                "--env-file",
-                &environment.display().to_string(),
-                "--volume",
-                "/data",
-                "--publish",
-                &format!("127.0.0.1::{PORT}"),
-            ],
+            options: &options,
             words: &["server", "/data"],
         })
         .await;
@@ -109,6 +112,12 @@ impl Minio {
         &self.inside
     }
 
+    /// Its address on the cluster's network.
+    pub fn address(&self) -> &str {
+        let host = self.inside.trim_start_matches("http://");
+        host.split(':').next().unwrap_or(host)
+    }
+
     /// Its address for this machine.
     pub fn outside_endpoint(&self) -> &str {
         &self.outside
@@ -133,6 +142,13 @@ impl Minio {
         let ask = || is_ready(address);
         self.container.until_healthy("deadline of MinIO's health", "it is not ready", ask).await
     }
+}
+
+/// A port of this machine that nobody uses now. Asked for by number it stays the same when the container is started again.
+fn free_port() -> Result<u16, KindError> {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    free.map(|address| address.port())
+        .map_err(|error| KindError::program("looking for a free port of this machine", error.to_string()))
 }
 
 /// Asks for the store's own word on its health. One request on a connection of its own: no client is needed for that.

@@ -6,7 +6,7 @@ use super::Container;
 use super::container::Start;
 use super::rpc::{self, MOUNT, NFS};
 use crate::KindError;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, network};
 use crate::docker::Docker;
 use crate::observer::{Observer, Step};
 
@@ -64,14 +64,17 @@ impl NfsServer {
             container
         } else {
             let step = Step::begin(observer, "starting NFS-Ganesha");
+            let address = network::address(docker, &cluster.network(), 2).await?;
+            // Handles of files are opened by number, which takes the right to read everything.
+            let mut options = vec!["--privileged", "--volume", EXPORTS];
+            options.extend(address.iter().map(String::as_str));
             let container = Container::start(Start {
                 docker,
                 name: &name,
                 network: &cluster.network(),
                 owner,
                 image,
-                // Handles of files are opened by number, which takes the right to read everything.
-                options: &["--privileged", "--volume", EXPORTS],
+                options: &options,
                 words: &[],
             })
             .await?;

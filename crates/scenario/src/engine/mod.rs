@@ -1,4 +1,5 @@
-//! Runs a [`Plan`] on a backend: one lab per scenario, several at once.
+//! Runs a [`Plan`] on a backend: one lab per scenario, several at once. Scenarios that change what all labs of a backend
+//! share ([`Backend::exclusive`]) come after all others, one by one.
 //!
 //! ```text
 //! up ─► seed buckets ─► apply objects ─► pools ready ─► steps ─► eventually, pools
@@ -112,12 +113,11 @@ pub async fn run(
         backend: backend.name(),
     });
     let run = Run { backend, options, observer: observer.as_ref(), stop: &stop };
-    let runs = chosen.into_iter().enumerate().map(|(number, planned)| {
-        let run = &run;
-        async move { (number, run.scenario(planned).await) }
-    });
-    let mut results: Vec<_> =
-        futures::stream::iter(runs).buffer_unordered(options.jobs.max(1)).collect().await;
+    let is_alone = |planned: &Planned| backend.exclusive(&needs::needed(planned));
+    let (alone, together): (Vec<_>, Vec<_>) =
+        chosen.into_iter().enumerate().partition(|(_, planned)| is_alone(planned));
+    let mut results = run.all(together, options.jobs, Company::Others).await;
+    results.extend(run.all(alone, 1, Company::Nobody).await);
     results.sort_by_key(|(number, _)| *number);
     let summary = Summary {
         backend: backend.name().to_owned(),
@@ -145,10 +145,32 @@ fn choose<'a>(plan: &'a Plan, filter: Option<&str>) -> Result<Vec<&'a Planned>, 
     }
 }
 
+/// Who may run while a scenario does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Company {
+    Others,
+    Nobody,
+}
+
 /// What all scenarios of a run share.
 struct Run<'a> {
     backend: &'a dyn Backend,
     options: &'a Options,
     observer: &'a dyn Observer,
     stop: &'a CancellationToken,
+}
+
+impl Run<'_> {
+    /// Runs scenarios, at most `jobs` at once, and gives back each result with its scenario's number.
+    async fn all(
+        &self,
+        scenarios: Vec<(usize, &Planned)>,
+        jobs: usize,
+        company: Company,
+    ) -> Vec<(usize, ScenarioResult)> {
+        let runs = scenarios
+            .into_iter()
+            .map(|(number, planned)| async move { (number, self.scenario(planned, company).await) });
+        futures::stream::iter(runs).buffer_unordered(jobs.max(1)).collect().await
+    }
 }

@@ -2,7 +2,7 @@
 
 use contract::names::INJECTION_CONFIG;
 use journal::source;
-use lab::{Capability, Fault};
+use lab::{Capability, Fault, KillFault};
 use serde_json::Value;
 
 use crate::model::{Pattern, Scenario, Step};
@@ -57,13 +57,19 @@ fn of_step(step: &Step) -> Vec<Capability> {
     let applied = step.apply.as_ref().and_then(|apply| apply.object.as_ref()).and_then(kind);
     need(limits || applied.is_some_and(is_policy), Capability::NetworkPolicies);
     if let Some(fault) = &step.fault {
-        needed.push(match fault.inject {
-            Fault::Oss(_) | Fault::OssCapacity(_) | Fault::Nas(_) => Capability::StorageFaults,
-            Fault::Csi(_) => Capability::RpcFaults,
-            Fault::Kill(_) => Capability::ProcessFaults,
-        });
+        needed.push(of_fault(&fault.inject));
     }
     needed
+}
+
+fn of_fault(fault: &Fault) -> Capability {
+    match fault {
+        Fault::Oss(_) | Fault::Nas(_) if fault.outage().is_some() => Capability::StorageOutages,
+        Fault::Oss(_) | Fault::OssCapacity(_) | Fault::Nas(_) => Capability::StorageFaults,
+        Fault::Csi(_) => Capability::RpcFaults,
+        Fault::Kill(KillFault::Component(_)) => Capability::ComponentFaults,
+        Fault::Kill(KillFault::Container { .. }) => Capability::ProcessFaults,
+    }
 }
 
 fn kind(object: &Value) -> Option<&str> {
@@ -112,4 +118,25 @@ fn changes_configuration(step: &Step) -> bool {
         || step.kubectl.as_ref().is_some_and(|kubectl| {
             !looks(&kubectl.arguments) && kubectl.arguments.iter().any(|argument| names_it(argument))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(r#"{"oss": {"gone": true}}"#, Capability::StorageOutages)]
+    #[case(r#"{"nas": {"hang": true}}"#, Capability::StorageOutages)]
+    #[case(r#"{"nas": {"hang": true, "procedure": "MNT"}}"#, Capability::StorageFaults)]
+    #[case(r#"{"oss": {"error": "503 SlowDown"}}"#, Capability::StorageFaults)]
+    #[case(r#"{"ossCapacity": {"bytes": 1}}"#, Capability::StorageFaults)]
+    #[case(r#"{"csi": {"call": "NodePublishVolume", "hang": true}}"#, Capability::RpcFaults)]
+    #[case(r#"{"kill": {"component": "controller"}}"#, Capability::ComponentFaults)]
+    #[case(r#"{"kill": {"namespace": "n", "pod": "p", "container": "c"}}"#, Capability::ProcessFaults)]
+    fn what_a_fault_needs_follows_from_its_fields(#[case] text: &str, #[case] expected: Capability) {
+        let fault: Fault = serde_json::from_str(text).expect("a fault");
+        assert_eq!(of_fault(&fault), expected);
+    }
 }

@@ -14,14 +14,14 @@ use super::observer::{Event, PauseInfo};
 use super::record::{Record, record_part};
 use super::steps::{self, Carried};
 use super::summary::{ScenarioResult, StepResult, Verdict};
-use super::{Run, cleanup, secrecy, setup};
+use super::{Company, Run, cleanup, secrecy, setup};
 use crate::programs;
 use crate::read::Planned;
 use crate::report;
 
 impl Run<'_> {
     /// Runs one scenario and writes its folder of the report.
-    pub(super) async fn scenario(&self, planned: &Planned) -> ScenarioResult {
+    pub(super) async fn scenario(&self, planned: &Planned, company: Company) -> ScenarioResult {
         let name = &planned.scenario.metadata.name;
         let mut record = Record::new(planned, self.options.report.join(name));
         if self.stop.is_cancelled() {
@@ -30,7 +30,7 @@ impl Run<'_> {
             record.result.verdict = Verdict::Skipped { reason };
         } else {
             self.observer.notify(&Event::ScenarioStarted { name });
-            self.in_lab(planned, &mut record).await;
+            self.in_lab(planned, company, &mut record).await;
         }
         record.result.elapsed = record.begun.elapsed();
         self.observer.notify(&Event::ScenarioEnded { result: &record.result });
@@ -54,14 +54,18 @@ impl Run<'_> {
         lacking.map(|(program, _)| format!("this machine has no {program} on its PATH"))
     }
 
-    async fn in_lab(&self, planned: &Planned, record: &mut Record) {
+    async fn in_lab(&self, planned: &Planned, company: Company, record: &mut Record) {
         let name = &planned.scenario.metadata.name;
-        self.phase(name, "up");
+        self.phase(
+            name,
+            if company == Company::Nobody { "up, with no other scenario beside it" } else { "up" },
+        );
         let options = UpOptions {
             name: name.clone(),
             seed: self.options.seed,
             directory: record.result.folder.clone(),
             deadline: planned.scenario.limits.up.0,
+            needed: needed(planned),
         };
         let up = async { record_part(&mut record.result, "up", self.backend.up(options)).await };
         let lab = tokio::select! {
@@ -73,6 +77,9 @@ impl Run<'_> {
             None => record.result.verdict = Verdict::Stopped,
             Some(Err(error)) => record.not_up(&error),
             Some(Ok(lab)) => {
+                if company == Company::Nobody {
+                    lab.journal().record(source::SCENARIO, "alone", name, json!({}));
+                }
                 self.with_lab(planned, lab.as_ref(), record).await;
                 self.down(lab, name, record).await;
             }

@@ -42,7 +42,11 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
         "fault" | "heal" | "advance" => return vec![("status", Plain)],
         _ => &[],
     };
-    own.iter().copied().chain(REFUSAL).collect()
+    let of_api = matches!(
+        action,
+        "create" | "connect" | "pause" | "resume" | "info" | "sandboxes" | "timeout" | "kill"
+    );
+    own.iter().copied().chain(REFUSAL).chain(of_api.then_some(("answered", Plain))).collect()
 }
 
 /// Whether the action can be started in the background: it has an outcome that is waited for, and needs no earlier

@@ -1,6 +1,7 @@
 //! A double of a lab: the E2B API by wiremock, a journal that the test feeds, and a ledger of leftovers.
 #![allow(dead_code, reason = "each test program that shares this module uses a part of it")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(crate) struct Script {
     pub(crate) leftovers: Vec<Vec<Leftover>>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) missing: Vec<Capability>,
+    /// What makes a scenario run alone.
+    pub(crate) exclusive: Vec<Capability>,
     pub(crate) up_error: bool,
     pub(crate) down_error: bool,
 }
@@ -35,9 +38,29 @@ pub(crate) struct Script {
 pub(crate) struct Double {
     pub(crate) server: MockServer,
     pub(crate) script: Script,
+    /// The labs that are up, and for each lab that came up the names of those that were up then or came up before it went.
+    pub(crate) company: Arc<Mutex<Company>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Company {
+    up: BTreeSet<String>,
+    pub(crate) met: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Company {
+    fn enter(&mut self, name: &str) {
+        for other in &self.up {
+            self.met.entry(other.clone()).or_default().insert(name.to_owned());
+        }
+        self.met.entry(name.to_owned()).or_default().extend(self.up.iter().cloned());
+        self.up.insert(name.to_owned());
+    }
 }
 
 struct DoubleLab {
+    name: String,
+    company: Arc<Mutex<Company>>,
     access: Access,
     journal: Journal,
     script: Script,
@@ -52,7 +75,7 @@ impl Double {
             .respond_with(ok(200, json!([])))
             .mount(&server)
             .await;
-        Self { server, script }
+        Self { server, script, company: Arc::default() }
     }
 
     pub(crate) async fn answers(&self, verb: &str, route: &str, status: u16, body: Value) {
@@ -88,7 +111,12 @@ impl Backend for Double {
         needed.iter().copied().filter(|capability| self.script.missing.contains(capability)).collect()
     }
 
+    fn exclusive(&self, needed: &[Capability]) -> bool {
+        needed.iter().any(|capability| self.script.exclusive.contains(capability))
+    }
+
     async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
+        self.company.lock().expect("no panic").enter(&options.name);
         if self.script.up_error {
             return Err(LabError::Machine {
                 backend: "double",
@@ -116,7 +144,8 @@ impl Backend for Double {
             network_file_system: None,
         };
         let script = self.script.clone();
-        Ok(Box::new(DoubleLab { access, journal, script, inventories: Mutex::new(0) }))
+        let (name, company) = (options.name, self.company.clone());
+        Ok(Box::new(DoubleLab { name, company, access, journal, script, inventories: Mutex::new(0) }))
     }
 }
 
@@ -157,6 +186,7 @@ impl Lab for DoubleLab {
     }
 
     async fn down(self: Box<Self>) -> Result<(), LabError> {
+        self.company.lock().expect("no panic").up.remove(&self.name);
         if self.script.down_error {
             return Err(LabError::Part {
                 lab: "double".into(),

@@ -100,7 +100,22 @@ fn remember(
 }
 
 fn or_refusal(outcome: Result<Outcome, ClientError>) -> Result<Outcome, StepError> {
-    outcome.or_else(|error| refused(&error))
+    outcome.or_else(|error| unanswered(&error).map_or_else(|| refused(&error), Ok))
+}
+
+/// What came of a request that the API never answered: the connection was refused or broke, or a gateway before the API says
+/// so with a 502, which the API itself has for ports of sandboxes alone.
+fn unanswered(error: &ClientError) -> Option<Outcome> {
+    let mut value = json!({ "answered": false, "message": lab::chain(error) });
+    match error {
+        ClientError::Transport { .. } => {}
+        ClientError::Refused(refusal) if refusal.status == 502 => {
+            value["status"] = refusal.status.into();
+            value["message"] = refusal.message.clone().into();
+        }
+        _ => return None,
+    }
+    Some(Outcome { value, trouble: Some(lab::chain(error)) })
 }
 
 fn done(reply: &Reply<()>) -> Outcome {

@@ -47,7 +47,7 @@ pub(super) struct Carried {
 }
 
 /// Members of an expectation that say something about failing, so that success is no longer taken for granted.
-const ABOUT_FAILURE: &[&str] = &["status", "code", "message", "exitCode", "error"];
+const ABOUT_FAILURE: &[&str] = &["status", "code", "message", "exitCode", "error", "answered"];
 
 /// Carries out a step, again and again where it says `within`. One that says `background` is only started, and a
 /// `join` waits for it.
