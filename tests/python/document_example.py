@@ -48,7 +48,8 @@ metadata = sbx.get_info().metadata
 seen["csi keys in metadata"] = [key for key in metadata if "csi" in key]
 sbx.beta_pause()
 seen["paused"] = [sbx.get_info().state.value, sbx.is_running()]
-seen["read after the wake-up"] = Sandbox.connect(sbx.sandbox_id).files.read("/data-oss/hello.txt")
+sbx.connect()
+seen["read after the wake-up"] = sbx.files.read("/data-oss/hello.txt")
 nas = Sandbox.create(template="code-interpreter-inject-test", timeout=300, metadata={
     "e2b.agents.kruise.io/csi-volume-name": "nas-pv-sandbox-system",
     "e2b.agents.kruise.io/csi-mount-point": "/data-nas",

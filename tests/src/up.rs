@@ -30,12 +30,12 @@ pub struct Up {
 }
 
 impl Up {
-    /// Brings a lab up that has the bucket `demo-bucket`.
+    /// Brings a lab up that has the bucket `demo-bucket` and the NFS export `/share`.
     ///
     /// # Panics
     /// When it doesn't come up; the message has what it said.
     pub fn start() -> Self {
-        Self::start_as(mountlab(&["up", "--output", "json", "--bucket", BUCKET]))
+        Self::start_as(mountlab(&["up", "--output", "json", "--bucket", BUCKET, "--export", "/share"]))
     }
 
     /// The same with a command of the test's own making, which must print what `mountlab up --output json` prints.
