@@ -310,11 +310,14 @@ async fn what_lasts_too_long_is_told_with_the_last_state() {
     say(&lab, "Paused", IS_PAUSED).await;
     let paused = || async { lab.post(&format!("/sandboxes/{id}/pause"), json!({})).await.0 == 204 };
     eventually("the pause is complete", paused).await;
-    let connect = format!("/sandboxes/{id}/connect");
-    let ((status, late), ()) = tokio::join!(lab.post(&connect, json!({})), async {
-        until_asked(&lab, false).await;
-        say(&lab, "Running", COMES_BACK).await;
-    });
+    let patch = Patch::Merge(json!({"spec": {"paused": false}}));
+    lab.sandboxes().patch(NAME, &PatchParams::default(), &patch).await.expect("patched");
+    say(&lab, "Running", COMES_BACK).await;
+    eventually("the manager knows", || async {
+        lab.get(&format!("/sandboxes/{id}")).await.1["state"] == "running"
+    })
+    .await;
+    let (status, late) = lab.post(&format!("/sandboxes/{id}/connect"), json!({})).await;
     assert_eq!((status, late["error_code"].as_str()), (500, Some("resume-failed")));
     let message = late["message"].as_str().expect("a text");
     assert!(message.contains("failed to resume sandbox"), "{message}");
