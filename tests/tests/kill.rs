@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use system_tests::machine::{Inventory, Process, ProcessId, family, processes};
-use system_tests::{program, repository, wait_until};
+use system_tests::{mountlab, program, repository, run, wait_until};
 
 /// How often a lab is killed.
 const ROUNDS: usize = 10;
@@ -143,4 +143,16 @@ fn a_process_left_behind_is_found() {
         let left = seen.left(Path::new(""));
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     });
+}
+
+/// How long the scenarios about killed components may take.
+const SCENARIOS_LIMIT: Duration = Duration::from_mins(5);
+
+#[test]
+fn components_that_are_killed_lose_nothing() {
+    let report = tempfile::tempdir().expect("a directory");
+    let mut command =
+        mountlab(&["run", "--output", "json", "scenarios/failures/components-killed.yaml", "--report"]);
+    let outcome = run(command.arg(report.path()), SCENARIOS_LIMIT);
+    assert_eq!(outcome.status, Some(0), "{outcome}");
 }

@@ -11,13 +11,15 @@ use system_tests::{assert_same_verdicts, mountlab, run};
 const LIMIT: Duration = Duration::from_mins(60);
 
 /// Files that were seen to hold there; a file is added once it does.
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "scenarios/oss-single-mount.yaml",
     "scenarios/main-container-restarts.yaml",
     "scenarios/oss-single-mount-python.yaml",
     "scenarios/failures/csi-sidecar.yaml",
     "scenarios/failures/accepted-requests.yaml",
     "scenarios/failures/refused-requests.yaml",
+    "scenarios/failures/components-killed.yaml",
+    "scenarios/failures/oss-outages.yaml",
 ];
 
 #[test]
