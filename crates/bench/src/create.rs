@@ -66,7 +66,7 @@ async fn measure_on(
         progress(&format!("create {round} of {rounds}"));
         pool::full(&kubernetes).await?;
         memory.push(mebibytes(lab.memory().await?));
-        let life = live(&e2b).await?;
+        let life = live(&e2b, &kubernetes).await?;
         let mounted = match &s3fs {
             Some(s3fs) => {
                 let (mount, milliseconds) = s3fs.mount(BUCKET)?;
@@ -108,7 +108,7 @@ struct Life {
     resume: f64,
 }
 
-async fn live(e2b: &Client) -> Result<Life, BenchError> {
+async fn live(e2b: &Client, kubernetes: &kube::Client) -> Result<Life, BenchError> {
     let metadata: BTreeMap<String, String> = [
         (metadata_keys::CSI_VOLUME_NAME, "oss-pv-sandbox-system"),
         (metadata_keys::CSI_MOUNT_POINT, "/data-oss"),
@@ -127,6 +127,8 @@ async fn live(e2b: &Client) -> Result<Life, BenchError> {
     let created = e2b.create(&request).await.map_err(client("create a sandbox"))?;
     let create = milliseconds(started);
     let id = created.value.sandbox_id;
+    // the pool's next sandbox starts now, and must not be measured
+    pool::full(kubernetes).await?;
     let started = Instant::now();
     e2b.pause(&id).await.map_err(client("pause a sandbox"))?;
     let pause = milliseconds(started);

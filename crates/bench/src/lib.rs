@@ -38,7 +38,7 @@ pub struct Options {
     pub rounds: usize,
 }
 
-/// `bench boot`: start to verdict with its parts, create with one OSS mount on a warm pool, and memory. `progress` is
+/// `bench boot`: start to verdict with its parts; create with one OSS mount on a warm pool, pause and resume; memory. `progress` is
 /// told what is being measured.
 ///
 /// # Errors

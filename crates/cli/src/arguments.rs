@@ -264,7 +264,7 @@ pub(crate) enum BackendName {
 /// Benchmarks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum BenchName {
-    /// Start to verdict of `oss-single-mount`, create with one mount, memory.
+    /// Start to verdict of `oss-single-mount`, create with one mount, pause, resume, memory.
     Boot,
     /// The OSS mounter beside `s3fs`, three mounts in one create, 200 creates.
     Mounts,
