@@ -35,7 +35,14 @@ impl Up {
     /// # Panics
     /// When it doesn't come up; the message has what it said.
     pub fn start() -> Self {
-        Self::start_as(mountlab(&["up", "--output", "json", "--bucket", BUCKET, "--export", "/share"]))
+        Self::start_with(&[])
+    }
+
+    /// The same with further arguments of `mountlab up`.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut command = mountlab(&["up", "--output", "json", "--bucket", BUCKET, "--export", "/share"]);
+        command.args(arguments);
+        Self::start_as(command)
     }
 
     /// The same with a command of the test's own making, which must print what `mountlab up --output json` prints.

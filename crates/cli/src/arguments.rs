@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::nas_server::{NasServer, NasServerHere};
+
 /// The Agent Sandbox storage system on one machine: run scenarios against it, or use it.
 #[derive(Debug, Parser)]
 #[command(name = "mountlab", version, max_term_width = 110)]
@@ -111,6 +113,13 @@ pub(crate) struct Cluster {
     /// Region of the object store
     #[arg(long, value_name = "NAME", default_value = "us-east-1")]
     pub(crate) oss_region: String,
+    /// NFS server for scenarios with NAS, as CSI agents reach it on port 2049, with the export in which folders are made
+    /// for them and removed again; this machine and the sandboxes have to be let in as root
+    #[arg(long, value_name = "HOST[:/EXPORT]", value_parser = NasServer::parse)]
+    pub(crate) nas_server: Option<NasServer>,
+    /// The NFS server as this machine reaches it [default: the same]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = NasServerHere::parse, requires = "nas_server")]
+    pub(crate) nas_server_here: Option<NasServerHere>,
 }
 
 /// `mountlab up`
@@ -255,7 +264,7 @@ pub(crate) enum BackendName {
     /// In namespaces of this machine, without Docker or a cluster.
     #[default]
     Embedded,
-    /// On a real cluster on this machine, made with kind and Docker, with MinIO; with --keep it stays for the next run.
+    /// On a real cluster on this machine, made with kind and Docker, with MinIO and NFS-Ganesha; with --keep it stays for the next run.
     Kind,
     /// On a cluster where the system is installed already.
     Cluster,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clock::SystemClock;
 use lab::Backend;
-use lab_cluster::{ClusterOptions, StoreOptions};
+use lab_cluster::{ClusterOptions, NasOptions, StoreOptions};
 use lab_embedded::Embedded;
 
 use crate::arguments::{BackendName, Cluster};
+use crate::nas_server::NasServerHere;
 use crate::steps::Steps;
 
 /// The backend of that name; `cluster` says which cluster, where one is needed; `keep` leaves a cluster of our own up.
@@ -61,8 +62,21 @@ fn cluster_options(cluster: &Cluster) -> anyhow::Result<ClusterOptions> {
             .context("--backend cluster needs the operator's key: --e2b-key KEY or E2B_ADMIN_KEY")?,
         small_requests: cluster.small_requests,
         object_store: store_options(cluster)?,
+        network_file_system: nas_options(cluster),
         network_policies: !cluster.no_network_policies,
         powers: None,
+    })
+}
+
+fn nas_options(cluster: &Cluster) -> Option<NasOptions> {
+    let server = cluster.nas_server.clone()?;
+    let here = cluster.nas_server_here.clone().unwrap_or_else(|| NasServerHere::same_as(&server));
+    Some(NasOptions {
+        inside_server: server.host,
+        folder: server.export.trim_end_matches('/').to_owned(),
+        outside_host: here.host,
+        outside_port: here.port,
+        outside_folder: server.export,
     })
 }
 

@@ -5,6 +5,7 @@ mod backends;
 mod commands;
 mod components;
 mod exit;
+mod nas_server;
 mod progress;
 mod steps;
 

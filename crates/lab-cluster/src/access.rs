@@ -26,6 +26,8 @@ pub struct ClusterOptions {
     pub small_requests: bool,
     /// The object store that stands for OSS, when scenarios may use one.
     pub object_store: Option<StoreOptions>,
+    /// The NFS server that stands for NAS, when scenarios may use one.
+    pub network_file_system: Option<NasOptions>,
     /// Whether the cluster's network enforces network policies.
     pub network_policies: bool,
     /// What can be done beyond the cluster's APIs, by whoever made the cluster.
@@ -41,8 +43,25 @@ impl fmt::Debug for ClusterOptions {
             .field("e2b_url", &self.e2b_url)
             .field("small_requests", &self.small_requests)
             .field("object_store", &self.object_store)
+            .field("network_file_system", &self.network_file_system)
             .finish_non_exhaustive()
     }
+}
+
+/// An NFS server, in one of whose folders scenarios make exports of their own and remove them again. What sandboxes mount
+/// has its NFS on port 2049.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NasOptions {
+    /// The server as sandboxes' CSI agents reach it: what goes into a PersistentVolume's `server`.
+    pub inside_server: String,
+    /// The folder as sandboxes mount what is in it: `/export`, or nothing for the root.
+    pub folder: String,
+    /// The host as this machine reaches it.
+    pub outside_host: String,
+    /// The port of NFS there.
+    pub outside_port: u16,
+    /// The path by which this machine mounts the folder; root must be root there.
+    pub outside_folder: String,
 }
 
 /// An object store that speaks S3, in which scenarios make buckets of their own and remove them again.

@@ -17,12 +17,13 @@ use lab::{Access, Backend, Capability, Lab, LabError, ObjectStore, UpOptions};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::access::{ClusterOptions, connect};
+use crate::access::{ClusterOptions, NasOptions, connect};
 use crate::disturbances::Disturbances;
 use crate::doors::{self, E2bDoor, KubernetesDoor};
 use crate::e2b::{Upstream, UpstreamError};
 use crate::lab_of_tag::{LabOfTag, Parts};
 use crate::names::Names;
+use crate::nas::Exports;
 use crate::remains::{DOWN_LIMIT, Remains};
 use crate::watch::Watches;
 
@@ -31,6 +32,8 @@ pub(crate) const NAME: &str = "cluster";
 
 /// The namespace in which a scenario's objects are unless they say otherwise.
 const DEFAULT: &str = "default";
+/// How long the NFS server may take to be tried.
+const SERVER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The backend for clusters that are there already.
 #[derive(Clone, Debug)]
@@ -55,6 +58,7 @@ impl Backend for Cluster {
     fn missing(&self, needed: &[Capability]) -> Vec<Capability> {
         let has = |capability: &Capability| match capability {
             Capability::ObjectStore => self.options.object_store.is_some(),
+            Capability::NetworkFileSystem => self.options.network_file_system.is_some(),
             Capability::MountTable => true,
             Capability::NetworkPolicies => self.options.network_policies,
             other => self.options.powers.as_ref().is_some_and(|powers| powers.capabilities().contains(other)),
@@ -63,7 +67,11 @@ impl Backend for Cluster {
     }
 
     async fn check(&self) -> Result<(), LabError> {
-        check_system(&connect(&self.options).await?).await
+        check_system(&connect(&self.options).await?).await?;
+        match &self.options.network_file_system {
+            Some(server) => check_server(server).await,
+            None => Ok(()),
+        }
     }
 
     fn down_limit(&self, _stopped: bool) -> Duration {
@@ -116,9 +124,20 @@ impl Cluster {
             Upstream::new(&self.options.e2b_url).map_err(|error| failed("E2B API", lab::chain(&error)))?;
         check_system(&client).await?;
 
-        let names = Names::draw();
+        let names = match &self.options.network_file_system {
+            Some(server) => Names::draw().with_nas(&server.inside_server, &server.folder),
+            None => Names::draw(),
+        };
         let mut remains =
             Remains::new(client.clone(), names.clone(), upstream.clone(), &self.options, self.clock.clone());
+        let exports = match &self.options.network_file_system {
+            Some(server) => {
+                let found = Exports::find(server, &names, self.options.powers.clone()).await;
+                Some(Arc::new(found.map_err(|error| failed("NFS server", lab::chain(&error)))?))
+            }
+            None => None,
+        };
+        remains.exports.clone_from(&exports);
         let namespace = names.namespace(DEFAULT);
         remains.make_namespace(&namespace).await.map_err(|error| failed("namespace", lab::chain(&error)))?;
         let key_name = format!("mountlab {}", names.tag());
@@ -172,12 +191,13 @@ impl Cluster {
                 access_key_secret: store.access_key_secret.clone(),
                 bucket_prefix: names.prefix().to_owned(),
             }),
-            network_file_system: None,
+            network_file_system: exports.as_ref().map(|exports| exports.access()),
         };
         let phase = json!({"phase": "up", "tag": names.tag(), "context": self.options.allowed_context});
         journal.record(source::LAB, "phase", &options.name, phase);
         let name = options.name.clone();
-        let parts = Parts { name, access, journal, client, names, watches, doors, remains, disturbances };
+        let parts =
+            Parts { name, access, journal, client, names, watches, doors, remains, disturbances, exports };
         Ok(LabOfTag::new(parts))
     }
 }
@@ -208,6 +228,27 @@ async fn check_system(client: &Client) -> Result<(), LabError> {
         Ok(kinds) if kinds.resources.iter().any(|resource| resource.name == "sandboxsets") => Ok(()),
         _ => Err(missing("the cluster doesn't know SandboxSets (agents.kruise.io/v1alpha1)".to_owned())),
     }
+}
+
+/// Labs have to be able to make exports of their own.
+async fn check_server(server: &NasOptions) -> Result<(), LabError> {
+    let NasOptions { inside_server, folder, outside_host, outside_port, .. } = server;
+    let trying = async {
+        let exports =
+            Exports::find(server, &Names::draw(), None).await.map_err(|error| lab::chain(&error))?;
+        exports.check().await
+    };
+    let tried = tokio::time::timeout(SERVER_LIMIT, trying).await;
+    tried.unwrap_or_else(|_| Err(format!("no answer within {SERVER_LIMIT:?}"))).map_err(|reason| LabError::Machine {
+        backend: NAME,
+        missing: format!(
+            "no exports can be made in {inside_server}:{folder}/, reached at {outside_host}, port {outside_port}: {reason}"
+        ),
+        remedy: "let the server offer that folder to this machine and to sandboxes, read and write, root as root \
+                 (`no_root_squash`), from any port (`insecure`); say --nas-server-here HOST[:PORT] if this machine \
+                 reaches it by another name"
+            .to_owned(),
+    })
 }
 
 /// A kubeconfig that leads to the door and to nothing else.

@@ -1,7 +1,7 @@
 //! A lab that is up: everything on the cluster that bears its tag.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use lab::{
-    Access, Capability, Component, Fault, FaultHandle, KillFault, Lab, LabError, Leftover, Mount, NasFault,
-    OssFault, Outage, StorageServer,
+    Access, Capability, Component, ExportCall, ExportReply, Fault, FaultHandle, KillFault, Lab, LabError,
+    Leftover, Mount, NasFault, OssFault, Outage, StorageServer,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use crate::backend::NAME;
 use crate::disturbances::{Disturbances, UndoOnDrop};
 use crate::doors::Open;
 use crate::names::Names;
+use crate::nas::Exports;
 use crate::remains::Remains;
 use crate::tables::{self, TableError};
 use crate::watch::Watches;
@@ -36,6 +37,7 @@ pub(crate) struct Parts {
     pub(crate) doors: [Open; 2],
     pub(crate) remains: Remains,
     pub(crate) disturbances: Disturbances,
+    pub(crate) exports: Option<Arc<Exports>>,
 }
 
 /// The lab.
@@ -179,6 +181,13 @@ impl Lab for LabOfTag {
         let (server, outage) = self.parts.disturbances.heal(fault).await?;
         self.tell("healed", fault, server, outage);
         Ok(())
+    }
+
+    async fn at_exports(&self, call: ExportCall) -> Result<ExportReply, LabError> {
+        match &self.parts.exports {
+            Some(exports) => exports.answer(&call).await,
+            None => Err(lacks(&Capability::NetworkFileSystem.to_string())),
+        }
     }
 
     fn note_bucket(&self, bucket: &str) {

@@ -20,14 +20,16 @@ mod e2b;
 mod install;
 mod lab_of_tag;
 mod names;
+mod nas;
 mod powers;
 mod remains;
 mod store;
 mod tables;
 mod watch;
 
-pub use access::{ClusterOptions, StoreOptions};
+pub use access::{ClusterOptions, NasOptions, StoreOptions};
 pub use backend::Cluster;
 pub use install::{InstallError, SystemImages, install};
+pub use nas::{NfsError, offered_paths};
 pub use powers::Powers;
 pub use remains::DOWN_LIMIT;

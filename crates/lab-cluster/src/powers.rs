@@ -1,7 +1,9 @@
 //! What can be done at a cluster of one's own and at no other.
 
 use async_trait::async_trait;
-use lab::{Capability, LabError, Outage, StorageServer};
+use lab::{Capability, ExportOptions, LabError, Outage, StorageServer};
+
+use crate::backend::NAME;
 
 /// Ways to the nodes and servers of a cluster, for whoever made it.
 #[async_trait]
@@ -26,4 +28,23 @@ pub trait Powers: Send + Sync {
     /// # Errors
     /// [`LabError`] when it doesn't come back.
     async fn end_outage(&self, server: StorageServer, outage: Outage) -> Result<(), LabError>;
+
+    /// Offers a folder of the NFS server, by the path that clients mount, or offers it in another way; it is so when
+    /// this returns. Only asked where [`Capability::NetworkFileSystem`] is among the capabilities: elsewhere the server
+    /// offers folders as soon as they are made.
+    ///
+    /// # Errors
+    /// [`LabError`] when the server doesn't take it.
+    async fn export(&self, _path: &str, _options: ExportOptions) -> Result<(), LabError> {
+        let what = Capability::NetworkFileSystem.to_string();
+        Err(LabError::Unsupported { backend: NAME, what })
+    }
+
+    /// No longer offers the folders whose paths begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`LabError`] when the server doesn't take it.
+    async fn withdraw(&self, _prefix: &str) -> Result<(), LabError> {
+        Ok(())
+    }
 }

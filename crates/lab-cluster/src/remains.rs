@@ -15,12 +15,13 @@ use crate::access::ClusterOptions;
 use crate::disturbances::UNDO_LIMIT;
 use crate::e2b::Upstream;
 use crate::names::{LAB_LABEL, Names};
+use crate::nas::Exports;
 use crate::store::Buckets;
 
 /// How long namespaces may take to go with everything that is in them.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 /// How long a lab may take to go down.
-pub const DOWN_LIMIT: Duration = LIMIT.saturating_add(UNDO_LIMIT).saturating_add(Duration::from_secs(10));
+pub const DOWN_LIMIT: Duration = LIMIT.saturating_add(UNDO_LIMIT).saturating_add(Duration::from_secs(50));
 /// How often it is looked whether they have gone.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -32,6 +33,8 @@ pub(crate) struct Remains {
     upstream: Upstream,
     operator_key: String,
     buckets: Option<Arc<Buckets>>,
+    /// Where the lab has NFS exports.
+    pub(crate) exports: Option<Arc<Exports>>,
     /// Id of the API key that was made.
     pub(crate) key: Option<String>,
     armed: bool,
@@ -47,7 +50,7 @@ impl Remains {
     ) -> Self {
         let buckets = options.object_store.as_ref().map(|store| Arc::new(Buckets::new(store, clock)));
         let operator_key = options.e2b_key.clone();
-        Self { client, names, upstream, operator_key, buckets, key: None, armed: true }
+        Self { client, names, upstream, operator_key, buckets, exports: None, key: None, armed: true }
     }
 
     /// Makes a namespace of the lab, by the cluster's name.
@@ -95,6 +98,11 @@ impl Remains {
             && let Err(error) = buckets.remove().await
         {
             failures.push(lab::chain(&error));
+        }
+        if let Some(exports) = &self.exports
+            && let Err(left) = exports.remove().await
+        {
+            failures.push(left);
         }
         if failures.is_empty() {
             return Ok(());

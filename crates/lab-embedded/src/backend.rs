@@ -284,6 +284,8 @@ fn access(up: Up, addresses: Addresses, directory: &Path) -> Result<Access, LabE
         network_file_system: Some(NetworkFileSystem {
             inside_server: up.network_file_system_inside,
             outside_address: addresses.network_file_system,
+            outside_mount_port: addresses.network_file_system.port(),
+            path_prefix: "/".to_owned(),
         }),
     })
 }

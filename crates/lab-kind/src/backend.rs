@@ -10,12 +10,12 @@ use clock::SharedClock;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use lab::{Backend, Capability, Lab, LabError, UpOptions};
-use lab_cluster::{ClusterOptions, StoreOptions, SystemImages};
+use lab_cluster::{ClusterOptions, NasOptions, StoreOptions, SystemImages};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::observer::Step;
 use crate::powers::OwnPowers;
-use crate::{DOOR, Environment, NAME, Observer, Settings};
+use crate::{ADMINISTRATION, DOOR, Environment, NAME, Observer, Settings};
 
 /// The names under which scenarios ask for the sandboxes' image: the product document's, and short ones.
 const SANDBOX_IMAGES: [&str; 3] = [
@@ -28,8 +28,10 @@ const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
 /// How long the way to the E2B API may take to open once the manager is available.
 const DOOR_LIMIT: Duration = Duration::from_secs(60);
 /// What labs can do here.
-const CAPABILITIES: [Capability; 6] = [
+const CAPABILITIES: [Capability; 8] = [
     Capability::ObjectStore,
+    Capability::NetworkFileSystem,
+    Capability::ExportRules,
     Capability::MountTable,
     Capability::StorageOutages,
     Capability::ProcessFaults,
@@ -90,6 +92,7 @@ impl Kind {
         let key = key.map_err(|error| part("the system", &error))?;
         let door = environment.cluster().door().await?;
         let minio = environment.minio();
+        let nfs = environment.nfs();
         let options = ClusterOptions {
             allowed_context: current_context(&kubeconfig)?,
             kubeconfig,
@@ -105,11 +108,18 @@ impl Kind {
                 access_key_id: minio.access_key_id().to_owned(),
                 access_key_secret: minio.access_key_secret().to_owned(),
             }),
+            network_file_system: Some(NasOptions {
+                inside_server: nfs.address().to_owned(),
+                folder: String::new(),
+                outside_host: nfs.address().to_owned(),
+                outside_port: nfs.ports().0,
+                outside_folder: ADMINISTRATION.to_owned(),
+            }),
             powers: Some(Arc::new(OwnPowers {
                 docker: environment.docker().clone(),
                 node,
                 minio: minio.clone(),
-                nfs: environment.nfs().clone(),
+                nfs: nfs.clone(),
             })),
         };
         let cluster = lab_cluster::Cluster::new(options, self.clock.clone());

@@ -1,10 +1,10 @@
 //! What only the maker of a cluster can do: at its node, and to the servers beside it.
 
 use async_trait::async_trait;
-use lab::{Capability, LabError, Outage, StorageServer};
+use lab::{Capability, ExportAccess, ExportOptions, LabError, Outage, Squash, StorageServer};
 use lab_cluster::Powers;
 
-use crate::{Container, Docker, KindError, Minio, NfsServer};
+use crate::{Container, Docker, KindError, Minio, NfsExport, NfsServer, NfsSquash};
 
 /// The ways to the node and to the storage servers.
 pub(crate) struct OwnPowers {
@@ -53,6 +53,8 @@ impl OwnPowers {
 impl Powers for OwnPowers {
     fn capabilities(&self) -> Vec<Capability> {
         vec![
+            Capability::NetworkFileSystem,
+            Capability::ExportRules,
             Capability::StorageOutages,
             Capability::ProcessFaults,
             Capability::ComponentFaults,
@@ -91,5 +93,23 @@ impl Powers for OwnPowers {
             Outage::Restart => {}
         }
         Ok(())
+    }
+
+    async fn export(&self, path: &str, options: ExportOptions) -> Result<(), LabError> {
+        let export = NfsExport {
+            path: path.to_owned(),
+            read_only: options.access == ExportAccess::ReadOnly,
+            refused: options.access == ExportAccess::Refused,
+            squash: match options.squash {
+                Squash::None => NfsSquash::None,
+                Squash::Root => NfsSquash::Root,
+                Squash::All => NfsSquash::All,
+            },
+        };
+        Ok(self.nfs.offer(export).await?)
+    }
+
+    async fn withdraw(&self, prefix: &str) -> Result<(), LabError> {
+        Ok(self.nfs.withdraw(prefix).await?)
     }
 }

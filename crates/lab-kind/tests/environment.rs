@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lab_kind::{
     DaemonPolicy, Environment, Event, Folders, ImagePolicy, NfsExport, NfsSquash, Observer, Settings,
@@ -176,22 +176,26 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
         refused: false,
         squash: NfsSquash::None,
     };
-    nfs.set_exports(&[export("/share")]).await.expect("an export");
+    nfs.offer(export("/share")).await.expect("an export");
     nfs.container()
         .exec_with_input(&["tee", "/exports/share/in.txt"], "from the server\n")
         .await
         .expect("a file");
     let address = nfs.address().to_owned();
-    let started = Instant::now();
-    loop {
+    let read = || {
         let url = format!("nfs://{address}/share/in.txt");
         let output = Command::new("nfs-cat").arg(&url).output().expect("nfs-cat runs");
-        if output.stdout == b"from the server\n" {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "{}", String::from_utf8_lossy(&output.stderr));
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+        (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (content, said) = read();
+    assert_eq!(content, b"from the server\n", "{said}");
+    nfs.offer(NfsExport { refused: true, ..export("/share") }).await.expect("the rule");
+    let (content, said) = read();
+    assert!(content.is_empty() && said.contains("MNT3ERR_ACCES"), "{said}");
+    nfs.offer(export("/share")).await.expect("the rule");
+    assert_eq!(read().0, b"from the server\n");
+    nfs.withdraw("/sh").await.expect("it goes");
+    assert!(read().0.is_empty());
 
     // Names for an image that the node has.
     let image = environment.images().sandbox.clone();

@@ -40,9 +40,12 @@ pub struct NetworkFileSystem {
     /// The server as a sandbox's sidecar reaches it, on port 2049; this is what goes into a PersistentVolume's
     /// `server`.
     pub inside_server: String,
-    /// Where a client outside the lab reaches it: NFS, MOUNT and the port mapper are all on this port. Faults don't
-    /// strike here.
+    /// Where a client outside the lab reaches NFS. Faults of the embedded lab don't strike here.
     pub outside_address: SocketAddr,
+    /// The port of MOUNT at the same host, which may be the same.
+    pub outside_mount_port: u16,
+    /// What stands before an export's path on the server, in place of its first slash: `/` for a server of the lab's own.
+    pub path_prefix: String,
 }
 
 /// The S3-compatible object store that stands for OSS.

@@ -19,6 +19,10 @@ pub enum Capability {
     ObjectStore,
     /// NFS exports of the lab's own.
     NetworkFileSystem,
+    /// NFS exports that let clients only read, or let none in, or take root or everybody for nobody.
+    ExportRules,
+    /// NFS exports that hold no more than so many bytes.
+    ExportCapacity,
     /// Reading a sandbox's mount table from outside the sandbox.
     MountTable,
     /// Moving the clock (`advance`).
@@ -35,7 +39,7 @@ pub enum Capability {
     /// Killing components of the system itself.
     ComponentFaults,
     /// Entries of the journal that only the lab's own servers and node write: requests to the storage servers, rules of
-    /// packet filters.
+    /// packet filters, mounts in sidecars.
     ServerJournal,
     /// Changing the configuration of the system itself, such as ConfigMap `sandbox-injection-config`.
     SystemConfiguration,
@@ -48,6 +52,8 @@ impl fmt::Display for Capability {
         formatter.write_str(match self {
             Self::ObjectStore => "an object store of its own",
             Self::NetworkFileSystem => "NFS exports of its own",
+            Self::ExportRules => "NFS exports with rules of access",
+            Self::ExportCapacity => "NFS exports with a limited capacity",
             Self::MountTable => "reading a sandbox's mount table",
             Self::Clock => "moving the clock",
             Self::RpcFaults => "faults at CSI calls",
@@ -55,7 +61,7 @@ impl fmt::Display for Capability {
             Self::StorageOutages => "outages of storage servers",
             Self::ProcessFaults => "killing processes of sandboxes",
             Self::ComponentFaults => "killing components of the system",
-            Self::ServerJournal => "a journal of storage servers and packet filters",
+            Self::ServerJournal => "a journal of storage servers, packet filters and sidecars' mounts",
             Self::SystemConfiguration => "a system whose own configuration may be changed",
             Self::NetworkPolicies => "a network that enforces policies",
         })

@@ -162,6 +162,9 @@ impl NasSim {
     pub fn list(&self, path: &str) -> Result<Vec<Entry>, ContentsError> {
         let target = self.target(path)?;
         let top = target.object()?;
+        if top.file_type() != FileType::Directory {
+            return Err(target.failed("listing", Errno::NOTDIR));
+        }
         let mut entries = Vec::new();
         let mut left = vec![(path.trim_end_matches('/').to_owned(), top)];
         while let Some((folder, object)) = left.pop() {

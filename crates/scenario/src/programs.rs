@@ -80,6 +80,8 @@ pub(crate) fn addresses(access: &Access) -> Vec<(String, String)> {
         addresses.extend([
             ("NAS_SERVER".to_owned(), server.outside_address.ip().to_string()),
             ("NAS_PORT".to_owned(), server.outside_address.port().to_string()),
+            ("NAS_MOUNT_PORT".to_owned(), server.outside_mount_port.to_string()),
+            ("NAS_PATH_PREFIX".to_owned(), server.path_prefix.clone()),
         ]);
     }
     addresses

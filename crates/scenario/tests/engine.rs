@@ -217,6 +217,46 @@ async fn what_the_backend_lacks_is_a_named_skip() {
     assert!(bench.report("junit.xml").contains("lacks reading"));
 }
 
+#[rstest::rstest]
+#[case::at_the_start(
+    "storage: {nas: {/share: {}}, exports: {/share: {squash: root}}}\n",
+    "",
+    Capability::ExportRules,
+    "rules of access"
+)]
+#[case::later(
+    "",
+    "  - nas: {export: /share, options: {access: refused}}\n",
+    Capability::ExportRules,
+    "rules of access"
+)]
+#[case::capacity(
+    "storage: {nas: {/share: {}}, exports: {/share: {capacityBytes: 1}}}\n",
+    "",
+    Capability::ExportCapacity,
+    "limited capacity"
+)]
+#[case::a_sidecars_mounts(
+    "",
+    "count:\n  - entry: {source: mounts, subject: 'Pod/default/*/csi-sidecar:**'}\n    exactly: 0\n",
+    Capability::ServerJournal,
+    "sidecars' mounts"
+)]
+#[tokio::test]
+async fn what_a_file_needs_beyond_the_usual_is_told_from_it(
+    #[case] storage: &str,
+    #[case] step: &str,
+    #[case] missing: Capability,
+    #[case] words: &str,
+) {
+    let bench = Bench::new();
+    let double = created(Script { missing: vec![missing], ..Script::default() }).await;
+    let text = document(&format!("{storage}{CREATE}{step}"));
+    let summary = bench.run(&double, &text).await;
+    let verdict = &summary.scenarios[0].verdict;
+    assert!(matches!(verdict, Verdict::Skipped { reason } if reason.contains(words)), "{verdict:?}");
+}
+
 #[tokio::test]
 async fn a_machine_that_cannot_run_it_has_an_exit_status_of_its_own() {
     let bench = Bench::new();

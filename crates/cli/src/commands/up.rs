@@ -41,16 +41,27 @@ async fn stay(arguments: &Up) -> anyhow::Result<Status> {
         _ = interrupt.recv() => return Ok(Status::Held),
         _ = terminate.recv() => return Ok(Status::Held),
     };
-    make_buckets(lab.as_ref(), &arguments.bucket).await?;
-    make_exports(lab.as_ref(), &arguments.export).await?;
-    print(lab.access(), arguments.output.format, folder.path())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let offered = offer(lab.as_ref(), arguments, folder.path()).await;
+    if offered.is_ok() {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
-    lab.down().await?;
-    backend.finish().await?;
+    let down = lab.down().await;
+    let finished = backend.finish().await;
+    // What went wrong first is what counts.
+    offered?;
+    down?;
+    finished?;
     Ok(Status::Held)
+}
+
+/// Fills the lab and tells how it is reached.
+async fn offer(lab: &dyn Lab, arguments: &Up, folder: &Path) -> anyhow::Result<()> {
+    make_buckets(lab, &arguments.bucket).await?;
+    make_exports(lab, &arguments.export).await?;
+    print(lab.access(), arguments.output.format, folder)
 }
 
 async fn make_buckets(lab: &dyn Lab, buckets: &[String]) -> anyhow::Result<()> {
@@ -114,6 +125,8 @@ fn variables(access: &Access) -> Vec<(&'static str, String)> {
         variables.extend([
             ("NAS_SERVER", server.outside_address.ip().to_string()),
             ("NAS_PORT", server.outside_address.port().to_string()),
+            ("NAS_MOUNT_PORT", server.outside_mount_port.to_string()),
+            ("NAS_PATH_PREFIX", server.path_prefix.clone()),
             ("NAS_SERVER_INSIDE", server.inside_server.clone()),
         ]);
     }

@@ -138,15 +138,17 @@ impl NasDriver {
             Err(failure @ MountFailure::Version(_)) => return Err(Refusal::invalid(failure.to_string())),
             Err(failure) => return Err(Refusal::internal(failure.to_string())),
         };
+        let address = Address { host: volume.server.clone(), port };
+        let patience = Patience { timeout: self.options.limit, retries: 0, soft: true };
+        let nfs = Nfs { rpc: RpcClient::new(address.clone(), patience) };
         if read_only {
-            return Err(Refusal::internal(format!("{missing}; a read-only mount makes no directories")));
+            let is_missing = export::is_missing(&nfs, &address, patience, volume).await;
+            let reason = if is_missing { export::missing(volume).to_string() } else { missing };
+            return Err(Refusal::internal(format!("{reason}; a read-only mount makes no directories")));
         }
         if volume.parents().is_empty() {
             return Err(Refusal::internal(missing));
         }
-        let address = Address { host: volume.server.clone(), port };
-        let patience = Patience { timeout: self.options.limit, retries: 0, soft: true };
-        let nfs = Nfs { rpc: RpcClient::new(address.clone(), patience) };
         export::make_path(&nfs, &address, patience, volume)
             .await
             .map_err(|error| Refusal::internal(format!("{missing}; {error}")))?;

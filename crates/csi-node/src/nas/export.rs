@@ -95,6 +95,27 @@ async fn elsewhere(
     }
 }
 
+/// Whether the path of `volume` isn't there, as the nearest directory above it that can be mounted has it. A server may
+/// say of a path that is missing that nobody may have it (NFS-Ganesha does).
+pub(super) async fn is_missing(nfs: &Nfs, address: &Address, patience: Patience, volume: &NasVolume) -> bool {
+    for parent in volume.parents() {
+        let Ok(mut at) = handle_of(nfs, address, patience, parent).await else { continue };
+        for name in volume.path[parent.len()..].split('/').filter(|name| !name.is_empty()) {
+            match nfs.lookup(&Caller::ROOT, &at, name.as_bytes()).await {
+                Ok(found) => at = found.object,
+                Err(failure) => return failure.is(nfsstat3::NFS3ERR_NOENT),
+            }
+        }
+        return false;
+    }
+    false
+}
+
+/// The words for a path that isn't there.
+pub(super) fn missing(volume: &NasVolume) -> ExportError {
+    ExportError::Missing { source_name: volume.source() }
+}
+
 /// Makes the path of `volume`, in the nearest directory above it that can be mounted.
 pub(super) async fn make_path(
     nfs: &Nfs,

@@ -121,6 +121,33 @@ fn refused_publications_say_why_and_leave_nothing() {
     });
 }
 
+/// As NFS-Ganesha does.
+#[test]
+fn a_server_that_denies_whatever_is_missing_is_asked_what_is_there() {
+    in_namespaces("publishing::a_server_that_denies_whatever_is_missing_is_asked_what_is_there", || async {
+        let nas = Nas::start().await;
+        fs::create_dir(nas.folder.join("there")).expect("made");
+        let agent = nas.agent().await;
+        for (path, phrase) in [
+            ("/share/missing", "No such file or directory; a read-only mount makes no directories"),
+            ("/share/missing/deep", "No such file or directory; a read-only mount makes no directories"),
+            ("/share/there", "access denied by server"),
+        ] {
+            nas.fault(NasFault {
+                procedure: Some("MNT".into()),
+                error: Some("MNT3ERR_ACCES".into()),
+                times: Some(1),
+                ..NasFault::default()
+            });
+            let mut wanted = request(&agent.target("read-only"), path, &[]);
+            wanted.readonly = true;
+            let status = agent.publish(wanted).await.expect_err(path);
+            assert!(status.message().contains(phrase), "{path}: {status}");
+        }
+        assert_eq!(names(&nas.folder), ["there"], "nothing is made");
+    });
+}
+
 #[test]
 fn a_permission_group_that_refuses_fails_the_mount() {
     in_namespaces("publishing::a_permission_group_that_refuses_fails_the_mount", || async {

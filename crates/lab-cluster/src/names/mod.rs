@@ -35,11 +35,20 @@ pub(crate) enum Owner {
     Other,
 }
 
+/// The NFS server in whose folder the lab's exports are.
+#[derive(Clone, Debug)]
+struct Nas {
+    server: String,
+    /// Without a slash at its end; nothing for the root.
+    folder: String,
+}
+
 /// The translation of one lab.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     tag: String,
     prefix: String,
+    nas: Option<Nas>,
 }
 
 impl Names {
@@ -56,7 +65,29 @@ impl Names {
     }
 
     pub(crate) fn new(tag: &str) -> Self {
-        Self { tag: tag.to_owned(), prefix: format!("{tag}-") }
+        Self { tag: tag.to_owned(), prefix: format!("{tag}-"), nas: None }
+    }
+
+    /// The same with exports in `folder` of the NFS server that PersistentVolumes call `server`.
+    pub(crate) fn with_nas(self, server: &str, folder: &str) -> Self {
+        let (server, folder) = (server.to_owned(), folder.trim_end_matches('/').to_owned());
+        Self { nas: Some(Nas { server, folder }), ..self }
+    }
+
+    /// Whether the lab's exports are at this server.
+    pub(crate) fn has_exports_at(&self, server: &str) -> bool {
+        self.nas.as_ref().is_some_and(|nas| nas.server == server)
+    }
+
+    /// The server's path for one of the file, `/FOLDER/TAG-share/data` for `/share/data`; nothing of the server is above
+    /// the tag, not even for `/`. What is no path in an export stays, for whoever has to refuse it.
+    pub(crate) fn export_path(&self, path: &str) -> String {
+        let Some(Nas { folder, .. }) = &self.nas else { return path.to_owned() };
+        let top = format!("{folder}/{}", self.prefix);
+        let below = path.trim_start_matches('/');
+        let leads_out = matches!(below.split('/').next(), Some("." | ".."));
+        let is_relative = !path.is_empty() && !path.starts_with('/');
+        if path.starts_with(&top) || leads_out || is_relative { path.to_owned() } else { top + below }
     }
 
     /// The tag, which is also the value of [`LAB_LABEL`].
@@ -81,7 +112,11 @@ impl Names {
 
     /// The file's words for a text of the cluster.
     pub(crate) fn plain(&self, text: &str) -> String {
-        text.replace(&self.prefix, "")
+        let in_folder = self.nas.as_ref().filter(|nas| !nas.folder.is_empty());
+        match in_folder.map(|nas| format!("{}/{}", nas.folder, self.prefix)) {
+            Some(top) => text.replace(&top, "/").replace(&self.prefix, ""),
+            None => text.replace(&self.prefix, ""),
+        }
     }
 
     /// The same for every text and key in a value.
@@ -157,5 +192,28 @@ mod tests {
         assert_eq!(names.plain_value(answer), plain);
         assert_eq!(names.sandbox_id("default--x-1"), "mltag12-default--x-1");
         assert_eq!(names.sandbox_id("no-such-sandbox"), "no-such-sandbox");
+    }
+
+    #[rstest]
+    #[case::in_a_folder("/export", "/export/mltag12-")]
+    #[case::with_a_slash("/export/", "/export/mltag12-")]
+    #[case::at_the_root("", "/mltag12-")]
+    fn paths_of_exports(#[case] folder: &str, #[case] top: &str) {
+        let names = Names::new("mltag12").with_nas("nas", folder);
+        for path in ["/share", "/share/data/deep", "/share/../x", "/"] {
+            let real = names.export_path(path);
+            assert_eq!(real, format!("{top}{}", &path[1..]));
+            assert_eq!(names.export_path(&real), real, "twice is once");
+            assert_eq!(names.plain(&real), path);
+            assert_eq!(
+                names.plain(&format!("mounting nas:{real} failed")),
+                format!("mounting nas:{path} failed")
+            );
+        }
+        assert_eq!(names.export_path("//share"), format!("{top}share"));
+        assert_eq!(names.export_path(""), top, "no path is the root");
+        for path in ["share", "../share", "/../share", "/./share", "."] {
+            assert_eq!(names.export_path(path), path);
+        }
     }
 }

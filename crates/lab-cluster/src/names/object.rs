@@ -81,6 +81,23 @@ fn persistent_volume(names: &Names, object: &mut Value) {
     }
     if let Some(attributes) = source.get_mut("volumeAttributes").and_then(Value::as_object_mut) {
         bucket(names, attributes);
+        export(names, attributes);
+    }
+}
+
+/// The path at the lab's NFS server; one at another server, that may not even be there, stays. Drivers read the names of
+/// attributes in any letter case.
+fn export(names: &Names, attributes: &mut Map<String, Value>) {
+    let spelled = |attributes: &Map<String, Value>, name: &str| {
+        attributes.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned()
+    };
+    let server = spelled(attributes, "server").and_then(|key| attributes[&key].as_str());
+    if !server.is_some_and(|server| names.has_exports_at(server)) {
+        return;
+    }
+    let key = spelled(attributes, "path").unwrap_or_else(|| "path".to_owned());
+    if let Value::String(path) = attributes.entry(key).or_insert_with(|| "".into()) {
+        *path = names.export_path(path);
     }
 }
 
@@ -144,6 +161,8 @@ fn rename(names: &Names, name: Option<&mut Value>) {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn written(plural: &str, namespace: &str, mut object: Value) -> Value {
@@ -185,6 +204,37 @@ mod tests {
         );
         let before = volume("demo", "demonstration.example");
         assert_eq!(written("persistentvolumes", "", before), volume("mltag12-demo", "demonstration.example"));
+    }
+
+    #[rstest]
+    #[case::the_labs_server("nas.example", "path", "/share/data", "/export/mltag12-share/data")]
+    #[case::in_any_case("nas.example", "PATH", "/share", "/export/mltag12-share")]
+    #[case::another_server("192.0.2.1", "path", "/share", "/share")]
+    #[case::with_a_port("nas.example:2049", "path", "/share", "/share")]
+    #[case::with_a_path("nas.example:/share", "path", "/share", "/share")]
+    #[case::relative("nas.example", "path", "share", "share")]
+    fn a_path_at_the_labs_server_is_the_labs(
+        #[case] server: &str,
+        #[case] key: &str,
+        #[case] path: &str,
+        #[case] real: &str,
+    ) {
+        let names = Names::new("mltag12").with_nas("nas.example", "/export");
+        let volume =
+            |path: &str| json!({"spec": {"csi": {"volumeAttributes": {"Server": server, key: path}}}});
+        let mut object = volume(path);
+        for _ in 0..2 {
+            into_object(&names, &mut object, "persistentvolumes", "", Write::Object);
+            assert_eq!(object["spec"], volume(real)["spec"]);
+        }
+    }
+
+    #[test]
+    fn a_volume_without_a_path_does_not_get_the_servers_root() {
+        let names = Names::new("mltag12").with_nas("nas.example", "");
+        let mut object = json!({"spec": {"csi": {"volumeAttributes": {"server": "nas.example"}}}});
+        into_object(&names, &mut object, "persistentvolumes", "", Write::Object);
+        assert_eq!(object["spec"]["csi"]["volumeAttributes"]["path"], "/mltag12-");
     }
 
     #[test]

@@ -1,9 +1,16 @@
 //! The NFS server: NFS-Ganesha.
 
-use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lab_cluster::offered_paths;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::Container;
 use super::container::Start;
+use super::exports::{ADMINISTRATION, EXPORTS, NfsExport, Offered, check};
 use super::rpc::{self, MOUNT, NFS};
 use crate::KindError;
 use crate::cluster::{Cluster, network};
@@ -14,40 +21,19 @@ use crate::observer::{Observer, Step};
 const NFS_PORT: u16 = 2049;
 const MOUNT_PORT: u16 = 20048;
 
-/// The folder of the container below which the files of all exports are: `/share` is `/exports/share` there.
-pub const EXPORTS: &str = "/exports";
+/// How long the server may take to offer what it was told to.
+const OFFER_LIMIT: Duration = Duration::from_secs(30);
+/// How often it is asked.
+const INTERVAL: Duration = Duration::from_millis(20);
 
-/// A running NFS server. What it offers is in [`NfsServer::set_exports`]; files are made and looked at through its
-/// container, below [`EXPORTS`].
+/// A running NFS server. Files are made and looked at by this machine at [`ADMINISTRATION`].
 #[derive(Clone, Debug)]
 pub struct NfsServer {
     container: Container,
     address: String,
-}
-
-/// A folder that clients can mount.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NfsExport {
-    /// Its path as clients know it, such as `/share`: absolute, without `.`, `..`, quotes or control characters.
-    pub path: String,
-    /// Whether clients may only read.
-    pub read_only: bool,
-    /// Whether clients are refused altogether.
-    pub refused: bool,
-    /// Whose rights requests have.
-    pub squash: NfsSquash,
-}
-
-/// Whose rights requests have.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum NfsSquash {
-    /// Those of the user that the client names.
-    #[default]
-    None,
-    /// The same, but root acts as nobody.
-    Root,
-    /// Everybody acts as nobody.
-    All,
+    /// This machine's own address on the server's network.
+    administrator: String,
+    offered: Arc<Mutex<Offered>>,
 }
 
 impl NfsServer {
@@ -82,12 +68,15 @@ impl NfsServer {
             container
         };
         let address = container.address().await?;
-        let server = Self { container, address };
+        let administrator = gateway(docker, &cluster.network()).await?;
+        let offered = Arc::new(Mutex::new(Offered::nothing()));
+        let server = Self { container, address, administrator, offered };
         server.until_healthy().await?;
+        server.apply(&mut *server.offered.lock().await).await?;
         Ok(server)
     }
 
-    /// The container, for faults and for files.
+    /// The container, for faults.
     pub fn container(&self) -> &Container {
         &self.container
     }
@@ -102,20 +91,78 @@ impl NfsServer {
         (NFS_PORT, MOUNT_PORT)
     }
 
-    /// Offers these folders and no others. Folders that are missing are made, open to everybody; what is no longer
-    /// offered keeps its files.
+    /// Offers a folder, or offers it in another way; it is so on return. A folder that is missing is made, open to
+    /// everybody.
     ///
     /// # Errors
-    /// When a path isn't one, or the server doesn't take the change.
-    pub async fn set_exports(&self, exports: &[NfsExport]) -> Result<(), KindError> {
-        let text = render(exports)?;
-        for export in exports {
-            let folder = format!("{EXPORTS}{}", export.path);
-            self.container.exec(&["mkdir", "--parents", "--mode", "0777", "--", &folder]).await?;
+    /// When its path isn't one, or the server doesn't take the change.
+    pub async fn offer(&self, export: NfsExport) -> Result<(), KindError> {
+        check(&export.path)?;
+        let mut offered = self.offered.lock().await;
+        let folder = format!("{EXPORTS}{}", export.path);
+        self.container.exec(&["mkdir", "--parents", "--mode", "0777", "--", &folder]).await?;
+        let path = export.path.clone();
+        let number = match offered.exports.get(&path) {
+            Some((number, _)) => *number,
+            None => offered.next(),
+        };
+        let before = offered.exports.insert(path.clone(), (number, export));
+        let applied = self.apply(&mut offered).await;
+        if applied.is_err() {
+            // The next one must not stumble over it again.
+            match before {
+                Some(before) => offered.exports.insert(path, before),
+                None => offered.exports.remove(&path),
+            };
         }
+        applied
+    }
+
+    /// No longer offers the folders whose paths begin with `prefix`; what is in them stays.
+    ///
+    /// # Errors
+    /// When the server doesn't take the change.
+    pub async fn withdraw(&self, prefix: &str) -> Result<(), KindError> {
+        let mut offered = self.offered.lock().await;
+        let before = offered.exports.len();
+        offered.exports.retain(|path, _| !path.starts_with(prefix));
+        if offered.exports.len() == before { Ok(()) } else { self.apply(&mut offered).await }
+    }
+
+    /// Has the server offer exactly this, and returns once it does. It reads its configuration from the front, so what
+    /// stands last, for this time alone, says that it has read the rest.
+    async fn apply(&self, offered: &mut Offered) -> Result<(), KindError> {
+        let mark = (offered.next(), format!("/reading-{}", offered.last));
+        let text = offered.render(&mark, &self.administrator);
         self.container.exec_with_input(&["tee", "/etc/ganesha/exports.conf"], text).await?;
         self.container.exec(&["pkill", "--signal", "HUP", "--exact", "ganesha.nfsd"]).await?;
-        Ok(())
+        let open = offered.exports.values().filter(|(_, export)| !export.refused);
+        let mut wanted: Vec<String> = open.map(|(_, export)| export.path.clone()).collect();
+        wanted.extend([ADMINISTRATION.to_owned(), mark.1]);
+        wanted.sort();
+        let place = format!("{}:{MOUNT_PORT}", self.address);
+        let place: SocketAddr = place
+            .parse()
+            .map_err(|_| KindError::program("offering folders by NFS", format!("{place} is no address")))?;
+        let begun = Instant::now();
+        loop {
+            let last = match timeout(OFFER_LIMIT, offered_paths(place)).await {
+                Ok(Ok(mut paths)) => {
+                    paths.sort();
+                    if paths == wanted {
+                        return Ok(());
+                    }
+                    format!("it offers {paths:?}, not {wanted:?}")
+                }
+                Ok(Err(error)) => lab::chain(&error),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if begun.elapsed() > OFFER_LIMIT {
+                let deadline = "deadline of a change of NFS exports";
+                return Err(KindError::Deadline { deadline, limit: OFFER_LIMIT, last });
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
     }
 
     /// Returns once NFS and MOUNT answer.
@@ -134,76 +181,13 @@ impl NfsServer {
     }
 }
 
-/// The exports as NFS-Ganesha's configuration. Number 0 is the root of version 4, which is off.
-fn render(exports: &[NfsExport]) -> Result<String, KindError> {
-    let mut text = String::new();
-    for (number, export) in exports.iter().enumerate() {
-        check(&export.path)?;
-        let access = match (export.refused, export.read_only) {
-            (true, _) => "None",
-            (false, true) => "RO",
-            (false, false) => "RW",
-        };
-        let squash = match export.squash {
-            NfsSquash::None => "No_Root_Squash",
-            NfsSquash::Root => "Root_Squash",
-            NfsSquash::All => "All_Squash",
-        };
-        writeln!(
-            text,
-            "EXPORT {{\n  Export_Id = {};\n  Path = \"{EXPORTS}{path}\";\n  Pseudo = \"{path}\";\n  Access_Type = {access};\n  \
-             Squash = {squash};\n  Anonymous_Uid = 65534;\n  Anonymous_Gid = 65534;\n  SecType = sys;\n  Protocols = 3;\n  \
-             Transports = TCP, UDP;\n  PrivilegedPort = false;\n  FSAL {{ Name = VFS; }}\n}}",
-            number + 1,
-            path = export.path,
-        )
-        .unwrap_or_default();
-    }
-    Ok(text)
-}
-
-fn check(path: &str) -> Result<(), KindError> {
-    let clean = path.strip_prefix('/').is_some_and(|rest| {
-        rest.split('/').all(|part| !matches!(part, "" | "." | ".."))
-            && !path.chars().any(|char| char.is_control() || matches!(char, '"' | '\\' | '%'))
-    });
-    if clean {
-        Ok(())
-    } else {
-        Err(KindError::program(format!("offering {path:?}"), "no folder has such a path"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    fn export(path: &str) -> NfsExport {
-        NfsExport { path: path.into(), read_only: false, refused: false, squash: NfsSquash::None }
-    }
-
-    #[test]
-    fn clients_name_an_export_by_its_own_path() {
-        let read_only = NfsExport { read_only: true, squash: NfsSquash::All, ..export("/other/deep") };
-        let text = render(&[export("/share"), read_only]).unwrap();
-        for part in [
-            "Export_Id = 1;\n  Path = \"/exports/share\";\n  Pseudo = \"/share\";\n  Access_Type = RW;\n  Squash = No_Root_Squash;",
-            "Export_Id = 2;\n  Path = \"/exports/other/deep\";\n  Pseudo = \"/other/deep\";\n  Access_Type = RO;\n  Squash = All_Squash;",
-        ] {
-            assert!(text.contains(part), "{text}");
-        }
-    }
-
-    #[rstest]
-    #[case("share")]
-    #[case("/")]
-    #[case("/a/../b")]
-    #[case("/a//b")]
-    #[case("/a\";}")]
-    #[case("/a\nb")]
-    fn what_is_no_path_is_refused(#[case] path: &str) {
-        assert!(render(&[export(path)]).is_err());
-    }
+/// The address that this machine has on a network.
+async fn gateway(docker: &Docker, network: &str) -> Result<String, KindError> {
+    let found = docker.inspect("network", network).await?.unwrap_or_default();
+    let configurations = found["IPAM"]["Config"].as_array().cloned().unwrap_or_default();
+    let mut gateways = configurations.iter().filter_map(|configuration| configuration["Gateway"].as_str());
+    let gateway = gateways.find(|gateway| gateway.parse::<std::net::Ipv4Addr>().is_ok());
+    gateway.map(str::to_owned).ok_or_else(|| {
+        KindError::program(format!("asking for this machine's address on {network}"), "it has none")
+    })
 }

@@ -1,8 +1,9 @@
 //! What a scenario needs of a backend, told from its file.
 
 use contract::names::INJECTION_CONFIG;
+use contract::names::containers::CSI_SIDECAR;
 use journal::source;
-use lab::{Capability, Fault, KillFault};
+use lab::{Capability, ExportAccess, ExportOptions, Fault, KillFault, Squash};
 use serde_json::Value;
 
 use crate::model::{Pattern, Scenario, Step};
@@ -37,6 +38,20 @@ fn of_storage(scenario: &Scenario) -> Vec<Capability> {
     if !scenario.storage.nas.is_empty() {
         needed.push(Capability::NetworkFileSystem);
     }
+    needed.extend(scenario.storage.exports.values().flat_map(of_export));
+    needed
+}
+
+/// What an export takes beyond being there.
+fn of_export(options: &ExportOptions) -> Vec<Capability> {
+    let ExportOptions { access, squash, capacity_bytes } = *options;
+    let mut needed = Vec::new();
+    if access != ExportAccess::default() || squash != Squash::default() {
+        needed.push(Capability::ExportRules);
+    }
+    if capacity_bytes.is_some() {
+        needed.push(Capability::ExportCapacity);
+    }
     needed
 }
 
@@ -56,6 +71,7 @@ fn of_step(step: &Step) -> Vec<Capability> {
         limits.is_some_and(|create| create.network.is_some() || create.allow_internet_access == Some(false));
     let applied = step.apply.as_ref().and_then(|apply| apply.object.as_ref()).and_then(kind);
     need(limits || applied.is_some_and(is_policy), Capability::NetworkPolicies);
+    needed.extend(step.nas.as_ref().and_then(|nas| nas.options.as_ref()).into_iter().flat_map(of_export));
     if let Some(fault) = &step.fault {
         needed.push(of_fault(&fault.inject));
     }
@@ -94,10 +110,13 @@ fn patterns(scenario: &Scenario) -> Vec<&Pattern> {
 }
 
 fn of_pattern(pattern: &Pattern) -> Option<Capability> {
+    let sidecar = format!("/{CSI_SIDECAR}:");
+    let in_sidecar = pattern.subject.as_deref().is_some_and(|subject| subject.contains(&sidecar));
     let milestone = pattern.kind.as_deref().is_some_and(|kind| MILESTONES.contains(&kind));
     match pattern.source.as_deref()? {
         source::OSS | source::NAS | source::NETWORK => Some(Capability::ServerJournal),
         source::E2B if milestone => Some(Capability::ServerJournal),
+        source::MOUNTS if in_sidecar => Some(Capability::ServerJournal),
         source::MOUNTS => Some(Capability::MountTable),
         _ => None,
     }
