@@ -20,6 +20,8 @@ use crate::store::Buckets;
 
 /// How long namespaces may take to go with everything that is in them.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+/// How long the removal of buckets may take.
+const BUCKETS_LIMIT: Duration = Duration::from_secs(20);
 /// How long a lab may take to go down.
 pub const DOWN_LIMIT: Duration = LIMIT.saturating_add(UNDO_LIMIT).saturating_add(Duration::from_secs(50));
 /// How often it is looked whether they have gone.
@@ -95,9 +97,9 @@ impl Remains {
             failures.push(format!("API key {id}: {}", lab::chain(&error)));
         }
         if let Some(buckets) = &self.buckets
-            && let Err(error) = buckets.remove().await
+            && let Err(left) = remove_buckets(buckets).await
         {
-            failures.push(lab::chain(&error));
+            failures.push(left);
         }
         if let Some(exports) = &self.exports
             && let Err(left) = exports.remove().await
@@ -175,6 +177,14 @@ impl Remains {
     pub(crate) fn disarmed(mut self) -> Self {
         self.armed = false;
         self
+    }
+}
+
+/// What can't be emptied must not keep the rest from going.
+async fn remove_buckets(buckets: &Buckets) -> Result<(), String> {
+    match tokio::time::timeout(BUCKETS_LIMIT, buckets.remove()).await {
+        Ok(removed) => removed.map_err(|error| lab::chain(&error)),
+        Err(_) => Err(format!("removing the buckets took more than {BUCKETS_LIMIT:?}")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clock::SharedClock;
+use percent_encoding::percent_decode_str;
 use reqwest::{Client, Method, Url};
 use rusty_s3::actions::{DeleteBucket, DeleteObject, ListObjectsV2, S3Action as _};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
@@ -80,6 +81,7 @@ impl Buckets {
         let bucket = Bucket::new(url, UrlStyle::Path, name.to_owned(), self.store.region.clone())
             .map_err(|error| wrong(error.to_string()))?;
         let credentials = Credentials::new(&self.store.access_key_id, &self.store.access_key_secret);
+        let mut last = Vec::new();
         loop {
             let list = ListObjectsV2::new(&bucket, Some(&credentials));
             let url = list.sign_with_time(SIGNED_FOR, &self.clock.now());
@@ -93,16 +95,27 @@ impl Buckets {
             if page.contents.is_empty() {
                 break;
             }
-            for object in page.contents {
-                let delete = DeleteObject::new(&bucket, Some(&credentials), &object.key);
-                let url = delete.sign_with_time(SIGNED_FOR, &self.clock.now());
-                send(http, format!("delete {name}/{}", object.key), Method::DELETE, url).await?;
+            let keys: Vec<String> = page.contents.iter().map(|object| plain_key(&object.key)).collect();
+            if keys == last {
+                let reason = "it still names objects that were deleted".to_owned();
+                return Err(StoreError::Malformed { bucket: name.to_owned(), reason });
             }
+            for key in &keys {
+                let delete = DeleteObject::new(&bucket, Some(&credentials), key);
+                let url = delete.sign_with_time(SIGNED_FOR, &self.clock.now());
+                send(http, format!("delete {name}/{key}"), Method::DELETE, url).await?;
+            }
+            last = keys;
         }
         let delete = DeleteBucket::new(&bucket, &credentials);
         let url = delete.sign_with_time(SIGNED_FOR, &self.clock.now());
         send(http, format!("delete bucket {name}"), Method::DELETE, url).await.map(drop)
     }
+}
+
+/// A key as it is, from a listing that was asked for with the encoding `url`: as in a form, a space is a plus there.
+fn plain_key(listed: &str) -> String {
+    percent_decode_str(&listed.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 /// The answer's body; nothing when what was meant isn't there.
@@ -126,4 +139,51 @@ async fn send(
         return Err(StoreError::Refused { action, status });
     }
     Ok(Some(response.bytes().await.map_err(failed)?.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clock::SystemClock;
+    use rstest::rstest;
+    use wiremock::matchers::{method, path, path_regex};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    #[rstest]
+    #[case("data/file.txt", "data/file.txt")]
+    #[case("with+space/a%2Bb%26c%3Dd%3Fe%23f/100%2525", "with space/a+b&c=d?e#f/100%25")]
+    #[case("%E6%95%B0%E6%8D%AE/%F0%9F%99%82", "数据/🙂")]
+    fn keys_of_a_listing(#[case] listed: &str, #[case] key: &str) {
+        assert_eq!(plain_key(listed), key);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_keeps_its_objects_is_given_up() {
+        let server = MockServer::start().await;
+        let listing = "<ListBucketResult><Contents><ETag>e</ETag><Key>a+b</Key><LastModified>l</LastModified>\
+                       <Size>1</Size></Contents></ListBucketResult>";
+        Mock::given(method("GET"))
+            .and(path_regex("^/demo/?$"))
+            .respond_with(ResponseTemplate::new(200).set_body_string(listing))
+            .mount(&server)
+            .await;
+        Mock::given(method("DELETE"))
+            .and(path("/demo/a%20b"))
+            .respond_with(ResponseTemplate::new(204))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let store = StoreOptions {
+            inside_endpoint: server.uri(),
+            outside_endpoint: server.uri(),
+            region: "r".to_owned(),
+            access_key_id: "id".to_owned(),
+            access_key_secret: "secret".to_owned(),
+        };
+        let buckets = Buckets::new(&store, SystemClock::shared());
+        buckets.note("demo".to_owned());
+        let error = buckets.remove().await.expect_err("it is still there");
+        assert!(error.to_string().contains("still names objects that were deleted"), "{error}");
+    }
 }
