@@ -64,12 +64,11 @@ impl NasServerHere {
 
 /// A name or a number; one of version 6 stands in brackets.
 fn check_host(host: &str) -> Result<(), String> {
-    let fits = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(number) => number.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-            !host.is_empty() && host.bytes().all(letter)
-        }
+    let fits = if let Some(number) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        number.parse::<Ipv6Addr>().is_ok()
+    } else {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        !host.is_empty() && host.bytes().all(letter)
     };
     if fits { Ok(()) } else { Err(format!("{host:?} is no host by itself")) }
 }

@@ -68,7 +68,7 @@ impl Names {
         Self { tag: tag.to_owned(), prefix: format!("{tag}-"), nas: None }
     }
 
-    /// The same with exports in `folder` of the NFS server that PersistentVolumes call `server`.
+    /// The same with exports in `folder` of the NFS server that volumes call `server`.
     pub(crate) fn with_nas(self, server: &str, folder: &str) -> Self {
         let (server, folder) = (server.to_owned(), folder.trim_end_matches('/').to_owned());
         Self { nas: Some(Nas { server, folder }), ..self }

@@ -101,7 +101,7 @@ impl Exports {
         let done = |()| ExportReply::Done;
         let path = match call {
             ExportCall::Export { path, options } => {
-                return Ok(self.export(path, *options).await.map(done)?);
+                return self.export(path, *options).await.map(done);
             }
             ExportCall::Put { path, .. }
             | ExportCall::MakeDirectory { path }

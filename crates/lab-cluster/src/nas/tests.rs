@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use clock::SystemClock;
-use lab::{Capability, ExportAccess, ExportCall, ExportEntry, ExportOptions, ExportReply, LabError};
+use lab::{
+    Capability, ExportAccess, ExportCall, ExportEntry, ExportOptions, ExportReply, LabError, Outage,
+    StorageServer,
+};
 use nas_sim::{NasOptions as ServerOptions, NasSim};
 use rstest::rstest;
 use tokio::net::TcpListener;
@@ -202,6 +205,14 @@ impl Powers for Administrator {
     }
 
     async fn kill(&self, _container_id: &str) -> Result<(), LabError> {
+        Ok(())
+    }
+
+    async fn begin_outage(&self, _server: StorageServer, _outage: Outage) -> Result<(), LabError> {
+        Ok(())
+    }
+
+    async fn end_outage(&self, _server: StorageServer, _outage: Outage) -> Result<(), LabError> {
         Ok(())
     }
 
