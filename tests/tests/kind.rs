@@ -11,7 +11,7 @@ use system_tests::{assert_same_verdicts, mountlab, run};
 const LIMIT: Duration = Duration::from_mins(60);
 
 /// Files that were seen to hold there; a file is added once it does.
-const FILES: [&str; 8] = [
+const FILES: [&str; 11] = [
     "scenarios/oss-single-mount.yaml",
     "scenarios/main-container-restarts.yaml",
     "scenarios/oss-single-mount-python.yaml",
@@ -20,6 +20,9 @@ const FILES: [&str; 8] = [
     "scenarios/failures/refused-requests.yaml",
     "scenarios/failures/components-killed.yaml",
     "scenarios/failures/oss-outages.yaml",
+    "scenarios/nas-single-mount.yaml",
+    "scenarios/nas-access-refused.yaml",
+    "scenarios/several-mounts.yaml",
 ];
 
 #[test]
