@@ -20,12 +20,16 @@ help: ## shows this list
 run: tools-run release ## replays every scenario on the embedded backend
 	target/release/mountlab run $(SCENARIOS) --report $(REPORT)
 
-test: tools-test build ## runs the whole test suite that needs no Docker
+# Everything at once first: tests of one package run the program of another, and with other targets cargo would choose
+# other features and compile the dependencies twice.
+test: tools-test ## runs the whole test suite that needs no Docker
+	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
 
 e2e: tools-e2e release ## brings a kind cluster up, without a registry too, runs the tests on it and scenarios against it
-	MOUNTLAB=$(CURDIR)/target/release/mountlab $(CARGO) test --locked -p lab-kind --features e2e -- --test-threads 1
-	MOUNTLAB_BIN=$(CURDIR)/target/release/mountlab $(CARGO) test --locked -p system-tests --features e2e --test kind
+	MOUNTLAB=$(CURDIR)/target/release/mountlab MOUNTLAB_BIN=$(CURDIR)/target/release/mountlab \
+	  $(CARGO) test --workspace --locked --features lab-kind/e2e,system-tests/e2e --test environment --test kind -- \
+	  --test-threads 1 --nocapture
 
 bench: tools-test release ## prints the benchmarks
 	target/release/mountlab bench boot

@@ -2,8 +2,10 @@
 //! processes that reach it by a kubeconfig, as in pods.
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -22,7 +24,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 struct Api {
     kubectl: Kubectl,
     kubeconfig: String,
-    _folder: TempDir,
+    folder: TempDir,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -38,7 +40,7 @@ impl Api {
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, text).expect("written");
         let kubectl = Kubectl::new(&kubeconfig);
-        Self { kubectl, kubeconfig: kubeconfig.display().to_string(), _folder: folder, _runtime: runtime }
+        Self { kubectl, kubeconfig: kubeconfig.display().to_string(), folder, _runtime: runtime }
     }
 }
 
@@ -46,6 +48,7 @@ impl Api {
 struct Component {
     child: Child,
     address: Ipv4Addr,
+    log: PathBuf,
 }
 
 impl Component {
@@ -61,8 +64,10 @@ impl Component {
             command.args(["--listen", &format!("{address}:8080")]);
         }
         command.env("KUBECONFIG", &api.kubeconfig).env("POD_NAME", identity);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
-        Self { child, address }
+        let log = api.folder.path().join(format!("{identity}.log"));
+        let lines = File::create(&log).expect("a file");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(lines).spawn();
+        Self { child: child.expect("started"), address, log }
     }
 
     /// The answer to a request, its head included; nothing while nobody answers.
@@ -74,6 +79,12 @@ impl Component {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
+    }
+
+    /// Whether it has said which version it is.
+    fn says_its_version(&self) -> bool {
+        let said = std::fs::read_to_string(&self.log).expect("a log");
+        said.contains(concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""))
     }
 
     fn is_ready(&self) -> bool {
@@ -121,6 +132,7 @@ fn plain_apply_installs_and_replicas_have_one_leader() {
     wait_until("first replica leads", LIMIT, || {
         if first.is_ready() && first.leads() { Ok(()) } else { Err("it doesn't lead".to_owned()) }
     });
+    assert!(first.says_its_version(), "the controller's log has its version");
     let second = Component::start(&api, "controller", "two", &[]);
     wait_until("second replica is ready", LIMIT, || {
         if second.is_ready() { Ok(()) } else { Err("it isn't ready".to_owned()) }
@@ -144,7 +156,12 @@ fn plain_apply_installs_and_replicas_have_one_leader() {
     wait_until("manager is ready and leads", LIMIT, || {
         if manager.is_ready() && manager.leads() { Ok(()) } else { Err("not yet".to_owned()) }
     });
+    assert!(manager.says_its_version(), "the manager's log has its version");
     let templates = manager.get(8080, "/templates").expect("an answer");
     assert!(templates.contains("code-interpreter-inject-test"), "{templates}");
     assert_eq!(manager.end(), Some(0), "the manager ends well when it is told to");
+    let holder =
+        ["lease", "-n", "sandbox-system", "sandbox-manager", "-o", "jsonpath={.spec.holderIdentity}"];
+    let holder = api.kubectl.call(&[&["get"], holder.as_slice()].concat());
+    assert_eq!(holder, "", "the manager gives its Lease back");
 }

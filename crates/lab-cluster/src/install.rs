@@ -30,7 +30,7 @@ const MANIFESTS: [&str; 13] = [
     include_str!("../../../kind/manifests/50-manager.yaml"),
 ];
 /// The image of controller and manager in the manifests.
-const SYSTEM_IMAGE: &str = concat!("mountlab/mountlab:v", env!("CARGO_PKG_VERSION"));
+pub const SYSTEM_IMAGE: &str = concat!("mountlab/mountlab:v", env!("CARGO_PKG_VERSION"));
 /// The Deployments that have to be available.
 const DEPLOYMENTS: [&str; 2] = ["sandbox-controller-manager", "sandbox-manager"];
 /// Secret with the operator's key, and its member.

@@ -29,7 +29,7 @@ mod watch;
 
 pub use access::{ClusterOptions, NasOptions, StoreOptions};
 pub use backend::Cluster;
-pub use install::{InstallError, SystemImages, install};
+pub use install::{InstallError, SYSTEM_IMAGE, SystemImages, install};
 pub use nas::{NfsError, offered_paths};
 pub use powers::Powers;
 pub use remains::DOWN_LIMIT;

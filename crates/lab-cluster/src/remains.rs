@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::SharedClock;
+use contract::crd::{Sandbox, SandboxClaim, SandboxSet};
 use contract::names::SYSTEM_NAMESPACE;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, Secret};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
 use crate::access::ClusterOptions;
@@ -24,6 +25,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 const BUCKETS_LIMIT: Duration = Duration::from_secs(20);
 /// How long a lab may take to go down.
 pub const DOWN_LIMIT: Duration = LIMIT.saturating_add(UNDO_LIMIT).saturating_add(Duration::from_secs(50));
+/// How long sandboxes may take to go before their namespace is deleted with them in it.
+const SANDBOXES_LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether they have gone.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -78,10 +81,12 @@ impl Remains {
     pub(crate) async fn remove(mut self) -> Result<(), String> {
         self.armed = false;
         let mut failures = Vec::new();
-        let end = Instant::now() + LIMIT;
+        let begun = Instant::now();
+        let end = begun + LIMIT;
         loop {
             failures.clear();
-            let left = self.round(&mut failures).await;
+            let hurries = begun.elapsed() >= SANDBOXES_LIMIT;
+            let left = self.round(hurries, &mut failures).await;
             if left.is_empty() && failures.is_empty() {
                 break;
             }
@@ -124,9 +129,18 @@ impl Remains {
         }
     }
 
-    /// Asks for everything to be deleted that is there, and says what that was.
-    async fn round(&self, failures: &mut Vec<String>) -> BTreeSet<String> {
+    /// Asks for everything to be deleted that is there, and says what that was. Sandboxes go before their namespace: a
+    /// namespace in which pods still end is looked at again only after half of their grace period.
+    async fn round(&self, hurries: bool, failures: &mut Vec<String>) -> BTreeSet<String> {
         let mut left = BTreeSet::new();
+        if !hurries {
+            for namespace in self.namespaces(failures).await {
+                self.empty(&namespace, &mut left, failures).await;
+            }
+            if !left.is_empty() {
+                return left;
+            }
+        }
         // Pods that end still use their volumes: these go last.
         self.delete::<Namespace>(&Api::all(self.client.clone()), "Namespace", &mut left, failures).await;
         if left.is_empty() {
@@ -136,6 +150,47 @@ impl Remains {
             self.delete(&secrets, "Secret", &mut left, failures).await;
         }
         left
+    }
+
+    /// The lab's namespaces that nobody has asked to delete yet.
+    async fn namespaces(&self, failures: &mut Vec<String>) -> Vec<String> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        match api.list(&ListParams::default().labels(&self.selector())).await {
+            Ok(listed) => {
+                let mut there = listed.items;
+                there.retain(|namespace| {
+                    namespace.metadata.deletion_timestamp.is_none()
+                        && self.names.is_real(&namespace.name_any())
+                });
+                there.iter().map(ResourceExt::name_any).collect()
+            }
+            Err(error) => {
+                failures.push(format!("list Namespaces: {}", lab::chain(&error)));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Deletes the sandboxes of a namespace and what makes new ones; `left` is told of the pods that are still there.
+    async fn empty(&self, namespace: &str, left: &mut BTreeSet<String>, failures: &mut Vec<String>) {
+        let client = || self.client.clone();
+        let deleted = async {
+            delete_all(&Api::<SandboxSet>::namespaced(client(), namespace)).await?;
+            delete_all(&Api::<SandboxClaim>::namespaced(client(), namespace)).await?;
+            delete_all(&Api::<Sandbox>::namespaced(client(), namespace)).await?;
+            let pods: Api<Pod> = Api::namespaced(client(), namespace);
+            pods.list_metadata(&ListParams::default()).await
+        };
+        match deleted.await {
+            Ok(pods) => {
+                let of_sandboxes = pods
+                    .items
+                    .iter()
+                    .filter(|pod| pod.owner_references().iter().any(|owner| owner.kind == "Sandbox"));
+                left.extend(of_sandboxes.map(|pod| format!("Pod {namespace}/{}", pod.name_any())));
+            }
+            Err(error) => failures.push(format!("empty namespace {namespace}: {}", lab::chain(&error))),
+        }
     }
 
     async fn delete<K>(
@@ -185,6 +240,18 @@ async fn remove_buckets(buckets: &Buckets) -> Result<(), String> {
     match tokio::time::timeout(BUCKETS_LIMIT, buckets.remove()).await {
         Ok(removed) => removed.map_err(|error| lab::chain(&error)),
         Err(_) => Err(format!("removing the buckets took more than {BUCKETS_LIMIT:?}")),
+    }
+}
+
+/// Deletes all objects of a kind in a namespace, where the cluster has that kind.
+async fn delete_all<K>(api: &Api<K>) -> kube::Result<()>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    match api.delete_collection(&DeleteParams::background(), &ListParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

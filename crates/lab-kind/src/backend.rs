@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +18,6 @@ use crate::observer::Step;
 use crate::powers::OwnPowers;
 use crate::{ADMINISTRATION, DOOR, Environment, NAME, Observer, Settings};
 
-/// The names under which scenarios ask for the sandboxes' image: the product document's, and short ones.
-const SANDBOX_IMAGES: [&str; 3] = [
-    "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.6",
-    "docker.io/library/code-interpreter:v1.6",
-    "docker.io/library/python:3",
-];
 /// How long controller and manager may take to be available.
 const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
 /// How long the way to the E2B API may take to open once the manager is available.
@@ -51,6 +46,8 @@ pub struct Kind {
     observer: Arc<dyn Observer>,
     ready: OnceCell<Ready>,
     environment: Mutex<Option<Environment>>,
+    /// Whether anything was begun.
+    begun: AtomicBool,
 }
 
 struct Ready {
@@ -61,7 +58,15 @@ struct Ready {
 impl Kind {
     /// A backend with these settings; `keep` leaves the cluster up for the next run.
     pub fn new(settings: Settings, keep: bool, clock: SharedClock, observer: Arc<dyn Observer>) -> Self {
-        Self { settings, keep, clock, observer, ready: OnceCell::new(), environment: Mutex::default() }
+        Self {
+            settings,
+            keep,
+            clock,
+            observer,
+            ready: OnceCell::new(),
+            environment: Mutex::default(),
+            begun: AtomicBool::new(false),
+        }
     }
 
     async fn ready(&self) -> Result<&Ready, LabError> {
@@ -69,17 +74,13 @@ impl Kind {
     }
 
     async fn bring_up(&self) -> Result<Ready, LabError> {
+        self.begun.store(true, Ordering::Relaxed);
         let was_there = self.settings.folders.has_cluster(&self.settings.name);
         let environment = Environment::up(self.settings.clone(), self.observer.as_ref()).await?;
         let mut kept = self.environment.lock().await;
         let environment = kept.insert(environment);
         let node = environment.cluster().node();
         let images = environment.images();
-        let sandbox = full(&images.sandbox);
-        for name in SANDBOX_IMAGES {
-            let words = ["ctr", "-n", "k8s.io", "images", "tag", "--force", &sandbox, name];
-            environment.docker().exec(&node, &words).await?;
-        }
         let step = Step::begin(self.observer.as_ref(), "installing the system");
         let kubeconfig = environment.cluster().kubeconfig();
         let client = client(&kubeconfig).await?;
@@ -159,15 +160,13 @@ impl Backend for Kind {
         let stays = self.keep || self.ready.get().is_none_or(|ready| ready.was_there);
         match self.environment.lock().await.take() {
             Some(environment) if !stays => Ok(environment.down(self.observer.as_ref()).await?),
+            // Given up on the way: half a cluster is of no use to anybody.
+            None if self.begun.load(Ordering::Relaxed) => {
+                Ok(Environment::abandon(&self.settings, self.observer.as_ref()).await?)
+            }
             _ => Ok(()),
         }
     }
-}
-
-/// A name as the node's container runtime has it.
-fn full(image: &str) -> String {
-    let has_registry = image.split_once('/').is_some_and(|(first, _)| first.contains('.'));
-    if has_registry { image.to_owned() } else { format!("docker.io/{image}") }
 }
 
 /// The way in from this machine: the port of the node that Docker publishes.

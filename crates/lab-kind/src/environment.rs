@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use contract::injection::{AGENT_RUNTIME_IMAGE, CSI_AGENT_IMAGE};
+use lab_cluster::SYSTEM_IMAGE;
+
 use crate::cluster::{self, Cluster, KindProgram, LABEL, Lock, Names, Owner, owner_of};
 use crate::command::find;
 use crate::docker::{self, Choice, DaemonPolicy, Docker, OwnDaemon};
@@ -10,6 +13,13 @@ use crate::observer::{Event, Observer, Step};
 use crate::storage::{Minio, NfsServer};
 use crate::{Folders, KindError};
 use crate::{lock, machine};
+
+/// The names under which scenarios ask for the sandboxes' image: the product document's, and short ones.
+const SANDBOX_IMAGES: [&str; 3] = [
+    "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.6",
+    "code-interpreter:v1.6",
+    "python:3",
+];
 
 /// How the environment is to be.
 #[derive(Clone, Debug)]
@@ -97,6 +107,11 @@ impl Environment {
         )?;
         let step = Step::begin(observer, "loading images into the cluster");
         cluster.load(&[&images.mountlab, &images.csi_agent, &images.sandbox]).await?;
+        tokio::try_join!(
+            cluster.name_image(&images.mountlab, &[SYSTEM_IMAGE, AGENT_RUNTIME_IMAGE]),
+            cluster.name_image(&images.csi_agent, &[CSI_AGENT_IMAGE]),
+            cluster.name_image(&images.sandbox, &SANDBOX_IMAGES),
+        )?;
         step.done();
         Ok((images, cluster, minio, nfs))
     }
@@ -106,7 +121,8 @@ impl Environment {
         &self.docker
     }
 
-    /// The images, all of them in the node's container runtime but the node itself and the servers'.
+    /// The images, all of them in the node's container runtime but the node itself and the servers'. There they also have
+    /// the names that `kind/manifests/`, the default `sandbox-injection-config` and scenarios ask for.
     pub fn images(&self) -> &Images {
         &self.images
     }
@@ -143,8 +159,7 @@ impl Environment {
     /// # Errors
     /// [`KindError`] naming what could not be removed.
     pub async fn abandon(settings: &Settings, observer: &dyn Observer) -> Result<(), KindError> {
-        let folder = settings.folders.root().join("clusters").join(&settings.name);
-        if cluster::is_complete(&folder) {
+        if cluster::is_complete(&folder_of(settings)) {
             return Ok(());
         }
         Self::remove(settings, observer).await
@@ -166,11 +181,21 @@ impl Environment {
         }
         match docker::search(settings.daemon).await {
             Ok(Choice::Existing(docker)) => take_down(&docker, &lock, &settings.folders, observer).await,
+            // A daemon of ours that has ended (the machine was started anew) still knows its containers.
+            Ok(Choice::Start { program, .. }) if folder_of(settings).is_dir() => {
+                let docker = own.start(&program, &settings.oci_runtime, observer).await?;
+                take_down(&docker, &lock, &settings.folders, observer).await
+            }
             // Without a daemon there is no container either; what a daemon of ours left goes with its folder.
             Ok(Choice::Start { .. }) | Err(KindError::Machine { .. }) => own.stop().await,
             Err(error) => Err(error),
         }
     }
+}
+
+/// The folder of a cluster's files.
+fn folder_of(settings: &Settings) -> PathBuf {
+    settings.folders.root().join("clusters").join(&settings.name)
 }
 
 /// Removes the containers, the network, the cluster, and a daemon of our own.

@@ -45,6 +45,8 @@ pub enum Capability {
     SystemConfiguration,
     /// Network policies that are enforced.
     NetworkPolicies,
+    /// Sandboxes that don't reach each other's ports, without any policy.
+    SeparateSandboxes,
 }
 
 impl fmt::Display for Capability {
@@ -64,6 +66,7 @@ impl fmt::Display for Capability {
             Self::ServerJournal => "a journal of storage servers, packet filters and sidecars' mounts",
             Self::SystemConfiguration => "a system whose own configuration may be changed",
             Self::NetworkPolicies => "a network that enforces policies",
+            Self::SeparateSandboxes => "a network that keeps sandboxes apart",
         })
     }
 }

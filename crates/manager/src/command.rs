@@ -24,6 +24,9 @@ const ADMIN_KEY: &str = "E2B_ADMIN_KEY";
 /// How long open connections may go on once the process is asked to end; some streams never end by themselves.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long giving the Lease back may take.
+const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+
 /// Serves the E2B API and the way to the sandboxes' ports. The operator's API key is read from `E2B_ADMIN_KEY`.
 #[derive(Debug, Parser)]
 #[command(name = "manager", version)]
@@ -148,23 +151,48 @@ async fn serve(arguments: Arguments) -> Result<(), CommandError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "manager starts");
     let serving = axum::serve(listener, manager.router()).with_graceful_shutdown(stop.clone());
     let drained = async {
-        stop.await;
+        stop.clone().await;
         tokio::time::sleep(DRAIN_LIMIT).await;
     };
+    let served = async {
+        tokio::select! {
+            served = serving => served.map_err(CommandError::Serve),
+            () = drained => Ok(()),
+        }
+    };
+    let attended = async {
+        attend(&manager, &probes, election, stop.clone()).await;
+        Ok(())
+    };
+    tokio::try_join!(served, attended).map(drop)
+}
+
+/// Says when the manager is ready, and collects abandoned claims whenever this replica leads, until `stop` completes.
+/// Then somebody else can lead at once.
+async fn attend(
+    manager: &Manager,
+    probes: &Probes,
+    mut election: Option<Election>,
+    stop: impl Future<Output = ()>,
+) {
     tokio::select! {
-        served = serving => served.map_err(CommandError::Serve),
-        () = drained => Ok(()),
-        () = attend(&manager, &probes, election) => Ok(()),
+        () = work(manager, probes, election.as_mut()) => {}
+        () = stop => {}
+    }
+    probes.set_ready(false);
+    if let Some(election) = election
+        && tokio::time::timeout(LEAVE_LIMIT, election.leave()).await.is_err()
+    {
+        tracing::warn!(lease = LEASE, "the Lease was not given back in time: it runs out by itself");
     }
 }
 
-/// Says when the manager is ready, and collects abandoned claims whenever this replica leads. Goes on for ever.
-async fn attend(manager: &Manager, probes: &Probes, election: Option<Election>) {
+async fn work(manager: &Manager, probes: &Probes, election: Option<&mut Election>) {
     while let Err(error) = manager.ready().await {
         tracing::warn!(error = error.message, "not ready yet");
     }
     probes.set_ready(true);
-    let Some(mut election) = election else {
+    let Some(election) = election else {
         manager.collect_abandoned().await;
         return;
     };

@@ -22,19 +22,22 @@ pub enum Normaliser {
     Measurements,
     /// IP addresses and ports.
     Addresses,
+    /// What sandboxes request of a node, and hashes of templates that it is part of.
+    Requests,
     /// The fields that an API server and a kubelet add to objects of Kubernetes' own kinds.
     ForeignFields,
 }
 
 impl Normaliser {
     /// All of them, in the order in which they work.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Renamed,
         Self::GeneratedNames,
         Self::Identifiers,
         Self::Times,
         Self::Measurements,
         Self::Addresses,
+        Self::Requests,
         Self::ForeignFields,
     ];
 
@@ -47,6 +50,7 @@ impl Normaliser {
             Self::Times => "times",
             Self::Measurements => "measurements",
             Self::Addresses => "addresses",
+            Self::Requests => "requests",
             Self::ForeignFields => "foreign-fields",
         }
     }
@@ -66,6 +70,10 @@ impl Normaliser {
                 "durations, process numbers and resource versions depend on the machine and are left out"
             }
             Self::Addresses => "IP addresses and ports become `<address>`",
+            Self::Requests => {
+                "on a small cluster sandboxes request less CPU and memory than the files say; requests and hashes of \
+                 templates are left out, limits are compared"
+            }
             Self::ForeignFields => {
                 "of an object of Kubernetes' own kinds only kind and name are compared: a real API server, scheduler \
                  and kubelet add fields"
@@ -119,6 +127,9 @@ const MEASUREMENTS: &[&str] = &[
     "pod-template-hash",
     "updateRevision",
 ];
+
+/// Fields that tell what a sandbox requests, or a hash of a template with that in it.
+const REQUESTS: &[&str] = &["requests", "agents.kruise.io/template-hash", "currentRevision"];
 
 /// Whether `name` is `start`, a dash and so many drawn letters and digits.
 fn is_drawn(name: &str, start: &str, length: usize) -> bool {
@@ -203,7 +214,8 @@ impl Normalisers {
                 kept.into()
             }
             Value::Object(fields) => {
-                let kept = fields.iter().filter(|(name, _)| !MEASUREMENTS.contains(&name.as_str()));
+                let left_out = |name: &str| MEASUREMENTS.contains(&name) || REQUESTS.contains(&name);
+                let kept = fields.iter().filter(|(name, _)| !left_out(name));
                 kept.map(|(name, value)| (self.text(name), self.value(value)))
                     .collect::<serde_json::Map<_, _>>()
                     .into()

@@ -49,7 +49,16 @@ async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
     let stop = CancellationToken::new();
     stop_at_signals(&stop)?;
     let backend = backends::get(arguments.backend, &arguments.cluster, arguments.keep)?;
-    backend.check().await?;
+    let checked = tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        checked = backend.check() => Some(checked),
+    };
+    let Some(checked) = checked else {
+        backend.finish().await?;
+        anyhow::bail!("interrupted before the first scenario");
+    };
+    checked?;
     let options = Options {
         jobs: arguments.jobs.unwrap_or_else(processors),
         seed: arguments.seed.unwrap_or_else(rand::random),

@@ -25,6 +25,8 @@ pub(super) struct Follow {
     pub(super) selector: Option<String>,
     pub(super) names: Names,
     pub(super) journal: Journal,
+    /// Whether the journal is told.
+    pub(super) recorded: bool,
     /// Who is told of pods.
     pub(super) pods: Option<mpsc::UnboundedSender<Seen>>,
 }
@@ -115,6 +117,18 @@ impl Follow {
     }
 
     fn tell(&self, kind: &str, object: &DynamicObject) {
+        if self.recorded {
+            self.record(kind, object);
+        }
+        if let (Some(pods), Some(namespace)) = (&self.pods, object.namespace()) {
+            let object = serde_json::to_value(object).unwrap_or_default();
+            let seen = Seen { namespace, name: object_name(&object), object, gone: kind == "DELETED" };
+            // The lab is going down when nobody listens.
+            let _ = pods.send(seen);
+        }
+    }
+
+    fn record(&self, kind: &str, object: &DynamicObject) {
         let mut body = serde_json::to_value(object).unwrap_or_default();
         body["apiVersion"] = self.kind.api_version.clone().into();
         body["kind"] = self.kind.kind.clone().into();
@@ -128,12 +142,6 @@ impl Follow {
         };
         let body = self.names.plain_value(body);
         self.journal.record(source::KUBERNETES, kind, &self.names.plain(&subject), body);
-        if let (Some(pods), Some(namespace)) = (&self.pods, object.namespace()) {
-            let object = serde_json::to_value(object).unwrap_or_default();
-            let seen = Seen { namespace, name: object_name(&object), object, gone: kind == "DELETED" };
-            // The lab is going down when nobody listens.
-            let _ = pods.send(seen);
-        }
     }
 }
 

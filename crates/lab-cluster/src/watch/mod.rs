@@ -3,14 +3,16 @@
 //!
 //! ```text
 //! kinds × namespaces ─► follow ─► journal
-//!                          └─ pods ─► pods::Pods ─► journal (process), logs ─► journal (csi, agent)
-//!                                       └────────────────┴─ hints ─► mounts::Mounts ─► journal (mounts)
+//!                          ├─ pods ─► pods::Pods ─► journal (process), logs ─► journal (csi, agent)
+//!                          │            └────────────────┴─ hints ─► mounts::Mounts ─► journal (mounts)
+//!                          └─ the system's pods ─► system::System, logs ─► journal (e2b)
 //! ```
 
 mod follow;
 mod logs;
 mod mounts;
 mod pods;
+mod system;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,7 @@ use crate::names::{LAB_LABEL, Names};
 use follow::Follow;
 use mounts::Mounts;
 use pods::Pods;
+use system::System;
 
 /// Group, version, kind and plural of what is watched in each namespace of a lab.
 const NAMESPACED: [(&str, &str, &str, &str); 11] = [
@@ -80,6 +83,7 @@ impl Watches {
         let (hints, hinted) = mpsc::unbounded_channel();
         let tables = Mounts { client: client.clone(), names: names.clone(), journal: journal.clone() };
         tasks.spawn(tables.run(hinted));
+        tasks.spawn(System::new(client.clone(), names.clone(), journal.clone()).run());
         tasks.spawn(Pods::new(client, names, journal, unread, hints).run(seen));
         let volumes = resource(("", "v1", "PersistentVolume", "persistentvolumes"));
         let api = Api::all_with(shared.client.clone(), &volumes);
@@ -139,8 +143,8 @@ impl Shared {
         let (ready, listed) = oneshot::channel();
         let pods = (kind.kind == "Pod").then(|| self.pods.clone());
         let selector = labelled.then(|| format!("{LAB_LABEL}={}", self.names.tag()));
-        let follow =
-            Follow { api, kind, selector, names: self.names.clone(), journal: self.journal.clone(), pods };
+        let (names, journal) = (self.names.clone(), self.journal.clone());
+        let follow = Follow { api, kind, selector, names, journal, recorded: true, pods };
         tasks.spawn(follow.run(ready));
         listed
     }

@@ -173,13 +173,14 @@ impl Cluster {
         self.docker.load_into(&node, &missing).await
     }
 
-    /// Gives an image of the node's container runtime a further name, whatever stood for that name before.
+    /// Gives an image of the node's container runtime further names, whatever stood for those before.
     ///
     /// # Errors
     /// When there is no such image.
-    pub async fn name_image(&self, image: &str, name: &str) -> Result<(), KindError> {
-        let (image, name) = (canonical(image), canonical(name));
-        let words = ["ctr", "--namespace", "k8s.io", "images", "tag", "--force", &image, &name];
+    pub async fn name_image(&self, image: &str, names: &[&str]) -> Result<(), KindError> {
+        let names: Vec<String> = [&[image], names].concat().into_iter().map(canonical).collect();
+        let mut words = vec!["ctr", "--namespace", "k8s.io", "images", "tag", "--force"];
+        words.extend(names.iter().map(String::as_str));
         self.docker.exec(&self.node(), &words).await.map(drop)
     }
 

@@ -175,11 +175,10 @@ impl<'a> Builder<'a> {
     /// The images with our executables, and the one that the agent is injected into: all on a base with their C library.
     async fn ours(&self, executables: &Executables) -> Result<(String, String, String), KindError> {
         let base = self.base(base::release_for_executables().await?).await?;
-        let mut recipe = Context::new("mountlab", recipes::MOUNTLAB).argument("BASE", &base).program(
-            "mountlab",
-            executables.mountlab.clone(),
-            &content_key(&executables.mountlab)?,
-        );
+        let mut recipe = Context::new("mountlab", recipes::MOUNTLAB)
+            .argument("BASE", &base)
+            .argument("VERSION", env!("CARGO_PKG_VERSION"))
+            .program("mountlab", executables.mountlab.clone(), &content_key(&executables.mountlab)?);
         if let Some(agent) = &executables.agent {
             recipe = recipe.program("agent-runtime", agent.clone(), &content_key(agent)?);
         }

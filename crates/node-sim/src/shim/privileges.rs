@@ -21,6 +21,7 @@ pub(super) fn apply(process: &ProcessSpec, privileged: bool) -> Result<(), ShimE
             }
         }
     }
+    hand_over_output(process)?;
     become_user(process)?;
     if !privileged && process.user == 0 {
         let has = capabilities(None).at(|| "reading capabilities")?;
@@ -31,6 +32,29 @@ pub(super) fn apply(process: &ProcessSpec, privileged: bool) -> Result<(), ShimE
     }
     if process.no_new_privileges {
         set_no_new_privs(true).at(|| "asking for no new privileges")?;
+    }
+    Ok(())
+}
+
+/// Makes standard input, output and error the user's, as runc does: else `/proc/1/fd/1` can't be opened, which writes to
+/// the container's log. Devices, such as `/dev/null`, are everybody's.
+fn hand_over_output(process: &ProcessSpec) -> Result<(), ShimError> {
+    use nix::errno::Errno;
+    use rustix::fs::FileType;
+
+    let (user, group) = (Uid::from_raw(process.user), Gid::from_raw(process.group));
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let step = || "looking at a standard stream";
+        let status = rustix::fs::fstat(stream).at(step)?;
+        let is_device = FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice;
+        if is_device || status.st_uid == process.user {
+            continue;
+        }
+        match nix::unistd::fchown(stream, Some(user), Some(group)) {
+            // A user namespace that only root exists in has nobody else to give it to.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS) => {}
+            Err(error) => return Err(ShimError::new("handing over a standard stream", error)),
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ const MILESTONES: [&str; 2] = ["initialised", "cleaned"];
 pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     let scenario = &planned.scenario;
     let mut needed = of_storage(scenario);
+    needed.extend(&scenario.requires);
     needed.extend(scenario.steps.iter().flat_map(of_step));
     needed.extend(patterns(scenario).into_iter().filter_map(of_pattern));
     if planned.objects.iter().filter_map(|object| object.kind()).any(is_policy) {

@@ -7,6 +7,7 @@ mod storage;
 
 use std::collections::BTreeMap;
 
+use lab::Capability;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,6 +61,10 @@ pub struct Scenario {
     /// What the storage holds before the first step.
     #[serde(default)]
     pub storage: Storage,
+    /// What the backend must have beyond what storage, steps and expectations tell by themselves. Where it lacks one of
+    /// these, the scenario is skipped and says so.
+    #[serde(default)]
+    pub requires: Vec<Capability>,
     /// Limits that differ from the usual ones.
     #[serde(default)]
     pub limits: Limits,
