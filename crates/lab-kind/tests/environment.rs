@@ -58,6 +58,15 @@ fn kubectl(environment: &Environment, words: &[&str]) -> String {
     text
 }
 
+/// Our images say which version is in them.
+fn say_their_version(environment: &Environment) {
+    let label = r#"{{index .Config.Labels "org.opencontainers.image.version"}}"#;
+    for image in [&environment.images().mountlab, &environment.images().csi_agent] {
+        let (found, version) = docker(environment, &["image", "inspect", "--format", label, image]);
+        assert!(found && version.trim() == env!("CARGO_PKG_VERSION"), "{image}: {version}");
+    }
+}
+
 /// A pod of the sandbox image that does `script` and is gone; what it said.
 fn in_pod(environment: &Environment, name: &str, script: &str) -> String {
     let image = &environment.images().sandbox;
@@ -146,12 +155,7 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
     let environment =
         Environment::up(settings(name), &Shown).await.expect("an environment, in place of half of one");
 
-    // Our images say which version is in them.
-    let label = r#"{{index .Config.Labels "org.opencontainers.image.version"}}"#;
-    for image in [&environment.images().mountlab, &environment.images().csi_agent] {
-        let (found, version) = docker(&environment, &["image", "inspect", "--format", label, image]);
-        assert!(found && version.trim() == env!("CARGO_PKG_VERSION"), "{image}: {version}");
-    }
+    say_their_version(&environment);
 
     // Pods reach both servers, and the name service says no when there is no such name.
     let store = environment.minio();

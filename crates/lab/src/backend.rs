@@ -47,6 +47,9 @@ pub enum Capability {
     NetworkPolicies,
     /// Sandboxes that don't reach each other's ports, without any policy.
     SeparateSandboxes,
+    /// A node that takes away the mounts of an agent that is dead and has no successor. A kubelet doesn't: the pod stays in
+    /// its end until somebody unmounts them.
+    DeadMountRemoval,
 }
 
 impl fmt::Display for Capability {
@@ -67,6 +70,7 @@ impl fmt::Display for Capability {
             Self::SystemConfiguration => "a system whose own configuration may be changed",
             Self::NetworkPolicies => "a network that enforces policies",
             Self::SeparateSandboxes => "a network that keeps sandboxes apart",
+            Self::DeadMountRemoval => "a node that takes away mounts of dead agents",
         })
     }
 }

@@ -22,6 +22,8 @@ pub enum Normaliser {
     Measurements,
     /// IP addresses and ports.
     Addresses,
+    /// Which node a sandbox is on, and how the node calls its container.
+    Nodes,
     /// What sandboxes request of a node, and hashes of templates that it is part of.
     Requests,
     /// The fields that an API server and a kubelet add to objects of Kubernetes' own kinds.
@@ -30,13 +32,14 @@ pub enum Normaliser {
 
 impl Normaliser {
     /// All of them, in the order in which they work.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Renamed,
         Self::GeneratedNames,
         Self::Identifiers,
         Self::Times,
         Self::Measurements,
         Self::Addresses,
+        Self::Nodes,
         Self::Requests,
         Self::ForeignFields,
     ];
@@ -50,6 +53,7 @@ impl Normaliser {
             Self::Times => "times",
             Self::Measurements => "measurements",
             Self::Addresses => "addresses",
+            Self::Nodes => "nodes",
             Self::Requests => "requests",
             Self::ForeignFields => "foreign-fields",
         }
@@ -70,6 +74,7 @@ impl Normaliser {
                 "durations, process numbers and resource versions depend on the machine and are left out"
             }
             Self::Addresses => "IP addresses and ports become `<address>`",
+            Self::Nodes => "the name of the node and its name for a container are left out",
             Self::Requests => {
                 "on a small cluster sandboxes request less CPU and memory than the files say; requests and hashes of \
                  templates are left out, limits are compared"
@@ -130,6 +135,9 @@ const MEASUREMENTS: &[&str] = &[
 
 /// Fields that tell what a sandbox requests, or a hash of a template with that in it.
 const REQUESTS: &[&str] = &["requests", "agents.kruise.io/template-hash", "currentRevision"];
+
+/// Fields that name a node, or one of its containers.
+const NODES: &[&str] = &["nodeName", "agents.kruise.io/initialized-container"];
 
 /// Whether `name` is `start`, a dash and so many drawn letters and digits.
 fn is_drawn(name: &str, start: &str, length: usize) -> bool {
@@ -214,7 +222,8 @@ impl Normalisers {
                 kept.into()
             }
             Value::Object(fields) => {
-                let left_out = |name: &str| MEASUREMENTS.contains(&name) || REQUESTS.contains(&name);
+                let left_out =
+                    |name: &str| [MEASUREMENTS, NODES, REQUESTS].iter().any(|list| list.contains(&name));
                 let kept = fields.iter().filter(|(name, _)| !left_out(name));
                 kept.map(|(name, value)| (self.text(name), self.value(value)))
                     .collect::<serde_json::Map<_, _>>()

@@ -231,7 +231,13 @@ impl Teller {
 fn outcome(outcome: &Value) -> Value {
     match outcome {
         Value::Array(mounts) if mounts.iter().any(|mount| mount["driver"].is_string()) => {
-            mounts.iter().map(|mount| pick(mount, &["path", "readOnly", "driver", "fileSystem"])).collect()
+            let mut mounts: Vec<_> = mounts
+                .iter()
+                .map(|mount| pick(mount, &["path", "readOnly", "driver", "fileSystem"]))
+                .collect();
+            // In which order they were made is chance.
+            mounts.sort_by_key(ToString::to_string);
+            mounts.into()
         }
         // The entries that an expectation found are the journal itself, which is compared as such.
         Value::Object(fields) if fields.contains_key("entries") || fields.contains_key("entry") => {

@@ -46,7 +46,7 @@ pub fn reference_page() -> String {
     let definitions = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut page = HEAD.to_owned();
     section(&mut page, "Scenario", &schema);
-    for name in ["Metadata", "Storage", "ExportOptions", "ExportAccess", "Squash", "Limits"] {
+    for name in ["Metadata", "Storage", "ExportOptions", "ExportAccess", "Squash", "Limits", "Capability"] {
         named(&mut page, name, &definitions);
     }
     steps(&mut page, &definitions);

@@ -67,6 +67,9 @@ async fn inject(parts: &Parts, fault: Fault) -> Result<Value, Refusal> {
         Fault::Kill(KillFault::Container { namespace, pod, container }) => {
             let killed = parts.node.kill(&namespace, &pod, &container).await;
             killed.map_err(not_found_or_failed)?;
+            let subject = format!("Pod/{namespace}/{pod}/{container}");
+            let kill = KillFault::Container { namespace, pod, container };
+            parts.journal.record(source::FAULT, "injected", &subject, json!({"fault": {"kill": kill}}));
             value(parts.faults.enter(Placed::Past))
         }
         Fault::Kill(KillFault::Component(component)) => {
