@@ -32,6 +32,14 @@ fn assert_silent(origin: &str, text: &str, secrets: &[String]) {
 
 /// Every command line that any process had while `work` was done.
 fn command_lines_during(work: impl FnOnce()) -> BTreeSet<String> {
+    /// Ends the sampling, also when the work fails.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sampler = scope.spawn(|| {
@@ -41,8 +49,9 @@ fn command_lines_during(work: impl FnOnce()) -> BTreeSet<String> {
             }
             seen
         });
+        let ending = Done(&done);
         work();
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
         sampler.join().expect("no panic")
     })
 }
@@ -63,6 +72,7 @@ fn assert_cluster_is_silent(kubectl: &Kubectl, secrets: &[String]) {
 fn a_lab_at_work_shows_no_key() {
     let mut lab = Up::start();
     let kubectl = lab.set_up_document_example();
+    lab.set_up_nas();
     let mut secrets: Vec<String> =
         ["OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"].map(|name| lab.variable(name).to_owned()).into();
     secrets.extend(SENTINELS.map(str::to_owned));

@@ -15,7 +15,11 @@ const REQUIREMENTS: &[&str] = &["boto3", "e2b", "e2b-code-interpreter"];
 fn example(lab: &Up) -> Value {
     let mut command = environment::python(REQUIREMENTS, "document_example.py");
     command.envs(lab.variables()).env("OSS_BUCKET", lab.bucket()).env("CREATE", "create");
-    run(&mut command, SCRIPT_LIMIT).json()
+    let mut seen = run(&mut command, SCRIPT_LIMIT).json();
+    // The refusal names the sandbox, which is another one each time.
+    let refusal = seen["pause with NAS"].take();
+    assert!(refusal.as_str().is_some_and(|text| text.contains("is NAS storage")), "{refusal}");
+    seen
 }
 
 #[test]
@@ -27,9 +31,13 @@ fn two_labs_share_nothing() {
     for variable in ["E2B_API_URL", "E2B_API_KEY", "OSS_ENDPOINT", "OSS_ACCESS_KEY_SECRET", "KUBECONFIG"] {
         assert_ne!(first.variable(variable), second.variable(variable), "{variable} is shared");
     }
+    let set_up = |lab: &Up| {
+        lab.set_up_document_example();
+        lab.set_up_nas();
+    };
     std::thread::scope(|scope| {
-        scope.spawn(|| first.set_up_document_example());
-        second.set_up_document_example();
+        scope.spawn(|| set_up(&first));
+        set_up(&second);
     });
     // the same names in both: each lab's example must see its own files only
     let (seen, other) = std::thread::scope(|scope| {

@@ -11,12 +11,12 @@ use tokio::io::AsyncReadExt as _;
 /// How long a container may take to show its table; a file system that hangs must not hang whoever asks.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Prints the mount table, an empty line, and the links of the root file system, each with its destination in the next
-/// line; not those in the system's own folders.
+/// Prints the mount table, an empty line, and the links of the root file system, each with its destination, every one of
+/// them with a NUL at its end; not those in the system's own folders.
 /// `-xdev` keeps out of file systems that may not answer.
 const SCRIPT: &str = r#"cat /proc/self/mountinfo; echo
-find / -xdev \( -path /bin -o -path /boot -o -path /dev -o -path /lib -o -path /lib64 -o -path /proc -o -path /sbin -o -path /sys -o -path /usr \) -prune -o -type l -print 2>/dev/null |
-while IFS= read -r link; do printf '%s\n' "$link"; readlink "$link" || echo; done"#;
+find / -xdev \( -path /bin -o -path /boot -o -path /dev -o -path /lib -o -path /lib64 -o -path /proc -o -path /sbin -o -path /sys -o -path /usr \) -prune \
+  -o -type l -exec sh -c 'for link; do printf "%s\0" "$link"; readlink -n "$link"; printf "\0"; done' sh {} + 2>/dev/null"#;
 
 /// Why a table could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ async fn output(api: &Api<Pod>, pod: &str, name: &str, container: &str) -> Resul
 
 fn parse(text: &str, container: String) -> Table {
     let (table, links) = text.split_once("\n\n").unwrap_or((text, ""));
-    let words: Vec<&str> = links.lines().collect();
+    let words: Vec<&str> = links.split_terminator('\0').collect();
     let links = words.chunks_exact(2).map(|pair| (pair[0].to_owned(), normal(pair[0], pair[1]))).collect();
     Table { container, lines: parse_mount_table(table), links }
 }
@@ -130,10 +130,10 @@ mod tests {
     #[test]
     fn a_table_comes_with_the_links_that_lead_to_its_mounts() {
         let text = "1 0 0:1 / /run/csi/mount-root/oss/x ro - fuse.ossfs ossfs rw\n2 0 0:2 / /proc rw - proc proc rw\n\n\
-                    /data-oss\nrun/csi/mount-root/oss/x\n/other\n/tmp/../else\n";
+                    /data-oss\0run/csi/mount-root/oss/x\0/line\nend\0/run/csi/mount-root/oss/x\0/other\0/tmp/../else\0";
         let mounts = parse(text, "sandbox".to_owned()).into_mounts();
         assert_eq!(mounts.len(), 2);
-        assert_eq!(mounts[0].links, ["/data-oss"]);
+        assert_eq!(mounts[0].links, ["/data-oss", "/line\nend"]);
         assert!(mounts[0].read_only && mounts[1].links.is_empty());
         assert_eq!(normal("/a/b", "../c/./d"), "/c/d");
     }
