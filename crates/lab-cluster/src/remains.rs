@@ -134,8 +134,9 @@ impl Remains {
     async fn round(&self, hurries: bool, failures: &mut Vec<String>) -> BTreeSet<String> {
         let mut left = BTreeSet::new();
         if !hurries {
-            for namespace in self.namespaces(failures).await {
-                self.empty(&namespace, &mut left, failures).await;
+            let there = self.own::<Namespace>(&Api::all(self.client.clone()), "Namespace", failures).await;
+            for namespace in there.iter().filter(|it| it.metadata.deletion_timestamp.is_none()) {
+                self.empty(&namespace.name_any(), &mut left, failures).await;
             }
             if !left.is_empty() {
                 return left;
@@ -152,20 +153,18 @@ impl Remains {
         left
     }
 
-    /// The lab's namespaces that nobody has asked to delete yet.
-    async fn namespaces(&self, failures: &mut Vec<String>) -> Vec<String> {
-        let api: Api<Namespace> = Api::all(self.client.clone());
+    /// What the lab has of a kind. The label is the lab's, and so has the name to be: nothing else is deleted whatever its
+    /// label says.
+    async fn own<K>(&self, api: &Api<K>, kind: &str, failures: &mut Vec<String>) -> Vec<K>
+    where
+        K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
         match api.list(&ListParams::default().labels(&self.selector())).await {
             Ok(listed) => {
-                let mut there = listed.items;
-                there.retain(|namespace| {
-                    namespace.metadata.deletion_timestamp.is_none()
-                        && self.names.is_real(&namespace.name_any())
-                });
-                there.iter().map(ResourceExt::name_any).collect()
+                listed.items.into_iter().filter(|object| self.names.is_real(&object.name_any())).collect()
             }
             Err(error) => {
-                failures.push(format!("list Namespaces: {}", lab::chain(&error)));
+                failures.push(format!("list {kind}s: {}", lab::chain(&error)));
                 Vec::new()
             }
         }
@@ -202,15 +201,7 @@ impl Remains {
     ) where
         K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        let listed = match api.list(&ListParams::default().labels(&self.selector())).await {
-            Ok(listed) => listed,
-            Err(error) => {
-                failures.push(format!("list {kind}s: {}", lab::chain(&error)));
-                return;
-            }
-        };
-        // The label is the lab's, and so has the name to be: nothing else is deleted whatever its label says.
-        for object in listed.items.into_iter().filter(|object| self.names.is_real(&object.name_any())) {
+        for object in self.own(api, kind, failures).await {
             let name = object.name_any();
             left.insert(format!("{kind} {name}"));
             if object.meta().deletion_timestamp.is_some() {

@@ -36,7 +36,7 @@ pub use folders::Folders;
 pub use images::{Executables, ImagePolicy, Images};
 pub use machine::{no_folder, requirements};
 pub use observer::{Event, Observer, Silent};
-pub use storage::{ADMINISTRATION, Container, EXPORTS, Minio, NfsExport, NfsServer, NfsSquash};
+pub use storage::{ADMINISTRATION, Container, EXPORTS, Minio, NfsExport, NfsServer};
 pub use versions::{KIND, KUBERNETES};
 
 /// The backend's name.

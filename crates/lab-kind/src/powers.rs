@@ -1,10 +1,10 @@
 //! What only the maker of a cluster can do: at its node, and to the servers beside it.
 
 use async_trait::async_trait;
-use lab::{Capability, ExportAccess, ExportOptions, LabError, Outage, Squash, StorageServer};
+use lab::{Capability, ExportOptions, LabError, Outage, StorageServer};
 use lab_cluster::Powers;
 
-use crate::{Container, Docker, KindError, Minio, NfsExport, NfsServer, NfsSquash};
+use crate::{Container, Docker, KindError, Minio, NfsExport, NfsServer};
 
 /// The ways to the node and to the storage servers.
 pub(crate) struct OwnPowers {
@@ -96,16 +96,7 @@ impl Powers for OwnPowers {
     }
 
     async fn export(&self, path: &str, options: ExportOptions) -> Result<(), LabError> {
-        let export = NfsExport {
-            path: path.to_owned(),
-            read_only: options.access == ExportAccess::ReadOnly,
-            refused: options.access == ExportAccess::Refused,
-            squash: match options.squash {
-                Squash::None => NfsSquash::None,
-                Squash::Root => NfsSquash::Root,
-                Squash::All => NfsSquash::All,
-            },
-        };
+        let export = NfsExport { path: path.to_owned(), options };
         Ok(self.nfs.offer(export).await?)
     }
 

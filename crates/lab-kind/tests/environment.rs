@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use lab_kind::{
-    DaemonPolicy, Environment, Event, Folders, ImagePolicy, NfsExport, NfsSquash, Observer, Settings,
-};
+use lab::{ExportAccess, ExportOptions};
+use lab_kind::{DaemonPolicy, Environment, Event, Folders, ImagePolicy, NfsExport, Observer, Settings};
 
 /// Shows how it goes in the test's output.
 struct Shown;
@@ -181,12 +180,7 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
 
     // Exports come and go without a restart.
     let nfs = environment.nfs();
-    let export = |path: &str| NfsExport {
-        path: path.to_owned(),
-        read_only: false,
-        refused: false,
-        squash: NfsSquash::None,
-    };
+    let export = |path: &str| NfsExport { path: path.to_owned(), options: ExportOptions::default() };
     nfs.offer(export("/share")).await.expect("an export");
     nfs.container()
         .exec_with_input(&["tee", "/exports/share/in.txt"], "from the server\n")
@@ -200,7 +194,8 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
     };
     let (content, said) = read();
     assert_eq!(content, b"from the server\n", "{said}");
-    nfs.offer(NfsExport { refused: true, ..export("/share") }).await.expect("the rule");
+    let refused = ExportOptions { access: ExportAccess::Refused, ..ExportOptions::default() };
+    nfs.offer(NfsExport { options: refused, ..export("/share") }).await.expect("the rule");
     let (content, said) = read();
     assert!(content.is_empty() && said.contains("MNT3ERR_ACCES"), "{said}");
     nfs.offer(export("/share")).await.expect("the rule");

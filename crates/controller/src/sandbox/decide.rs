@@ -4,7 +4,7 @@ use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
 use contract::hash;
 use contract::hibernation::Verdict;
-use contract::names::{annotations, events, finalizers, labels};
+use contract::names::{annotations, events, labels};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -115,7 +115,6 @@ fn shut_down() -> Decision {
 /// §5.10. A Sandbox without a finalizer never gets here: it is gone at once and its pod with it.
 fn terminate(sandbox: &Sandbox, pod: Option<&Pod>) -> Decision {
     let own = pod.filter(|pod| is_owned(sandbox, pod));
-    let held = sandbox.finalizers().iter().any(|finalizer| finalizer == finalizers::SANDBOX);
     match own {
         Some(pod) if pod.metadata.deletion_timestamp.is_none() => Decision {
             actions: vec![Action::DeletePod { uid: pod.uid().unwrap_or_default() }],
@@ -125,7 +124,9 @@ fn terminate(sandbox: &Sandbox, pod: Option<&Pod>) -> Decision {
             )],
             ..Decision::default()
         },
-        None if held => Decision { actions: vec![Action::DropFinalizer], ..Decision::default() },
+        None if pause::has_finalizer(sandbox) => {
+            Decision { actions: vec![Action::DropFinalizer], ..Decision::default() }
+        }
         _ => Decision::default(),
     }
 }
@@ -181,19 +182,7 @@ fn pending(
     decision: &mut Decision,
 ) {
     status.phase = SandboxPhase::Pending;
-    let Some(pod) = pod else {
-        decision.actions.push(Action::CreatePod);
-        return;
-    };
-    if !is_owned(sandbox, pod) {
-        decision.events.push(owner_mismatch(pod));
-        return;
-    }
-    if pod.metadata.deletion_timestamp.is_some() {
-        // the next one is made when this one is gone
-        return;
-    }
-    clear_create_failure(status);
+    let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
     match ready::pod_phase(pod) {
         "Running" => {
             status.phase = SandboxPhase::Running;
@@ -204,6 +193,29 @@ fn pending(
         phase @ ("Succeeded" | "Failed") => finish(status, phase, now),
         _ => {}
     }
+}
+
+/// The Sandbox's pod, which is made where there is none. Nothing for somebody else's of that name, and for one that ends: the
+/// next one is made when that is gone.
+pub(super) fn own_pod<'a>(
+    sandbox: &Sandbox,
+    pod: Option<&'a Pod>,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) -> Option<&'a Pod> {
+    let Some(pod) = pod else {
+        decision.actions.push(Action::CreatePod);
+        return None;
+    };
+    if !is_owned(sandbox, pod) {
+        decision.events.push(owner_mismatch(pod));
+        return None;
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    clear_create_failure(status);
+    Some(pod)
 }
 
 /// §5.3, with the beginning of a pause or its refusal (§5.6), the in-place update of labels and annotations (§5.8) and the runtime's re-initialisation (§5.4).

@@ -6,7 +6,7 @@ use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::decide::{Action, Decision, clear_create_failure, finish, is_owned, owner_mismatch};
+use super::decide::{Decision, finish, own_pod};
 use super::initialisation::{self, Attempt};
 use super::{pause, ready, status as pod_status};
 
@@ -25,19 +25,7 @@ pub(super) fn follow(
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) {
-    let Some(pod) = pod else {
-        decision.actions.push(Action::CreatePod);
-        return;
-    };
-    if !is_owned(sandbox, pod) {
-        decision.events.push(owner_mismatch(pod));
-        return;
-    }
-    if pod.metadata.deletion_timestamp.is_some() {
-        // the next one is made when this one is gone
-        return;
-    }
-    clear_create_failure(status);
+    let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
     match ready::pod_phase(pod) {
         "Running" => complete(sandbox, pod, attempt, now, status, decision),
         phase @ ("Succeeded" | "Failed") => finish(status, phase, now),

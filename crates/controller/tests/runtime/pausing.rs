@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::{Api, ResourceExt as _};
+use wiremock::MockServer;
 
 use super::*;
 use crate::support::{phase, willing_runtime};
@@ -28,6 +29,15 @@ async fn until_paused(lab: &Lab) -> Sandbox {
         .clone()
 }
 
+/// A claimed sandbox with an OSS volume, paused; and the pod that it had.
+async fn asleep(lab: &Lab, runtime: &MockServer) -> (Pod, Sandbox) {
+    lab.secret_and_volume().await;
+    claimed(lab, runtime).await;
+    let pod = lab.api::<Pod>().get("one").await.expect("a pod");
+    pause(lab).await;
+    (pod, until_paused(lab).await)
+}
+
 async fn new_pod(lab: &Lab, old: Option<&String>) -> Pod {
     lab.until::<Pod>("another pod runs", |pods| {
         pods.iter().any(|pod| {
@@ -43,11 +53,7 @@ async fn new_pod(lab: &Lab, old: Option<&String>) -> Pod {
 async fn a_paused_sandbox_wakes_up_in_a_new_pod_of_the_template_of_now_with_its_mounts() {
     let lab = Lab::new().await;
     let runtime = willing_runtime().await;
-    lab.secret_and_volume().await;
-    claimed(&lab, &runtime).await;
-    let old = lab.api::<Pod>().get("one").await.expect("a pod");
-    pause(&lab).await;
-    let paused = until_paused(&lab).await;
+    let (old, paused) = asleep(&lab, &runtime).await;
     assert_eq!((phase(&paused).as_str(), is_ready(&paused)), ("Paused", false));
     assert_eq!(paused.finalizers(), ["agents.kruise.io/sandbox"]);
     assert!(lab.api::<Pod>().get_opt("one").await.expect("an answer").is_none());
@@ -80,11 +86,7 @@ async fn a_paused_sandbox_wakes_up_in_a_new_pod_of_the_template_of_now_with_its_
 async fn a_volume_that_went_while_paused_keeps_the_sandbox_from_being_ready_until_it_is_back() {
     let lab = Lab::new().await;
     let runtime = willing_runtime().await;
-    lab.secret_and_volume().await;
-    claimed(&lab, &runtime).await;
-    let old = lab.api::<Pod>().get("one").await.expect("a pod");
-    pause(&lab).await;
-    until_paused(&lab).await;
+    let (old, _) = asleep(&lab, &runtime).await;
     let volumes: Api<PersistentVolume> = Api::all(lab.client.clone());
     volumes.delete("oss-pv", &DeleteParams::default()).await.expect("deleted");
     wake(&lab).await;

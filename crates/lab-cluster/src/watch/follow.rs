@@ -24,9 +24,8 @@ pub(super) struct Follow {
     pub(super) kind: ApiResource,
     pub(super) selector: Option<String>,
     pub(super) names: Names,
-    pub(super) journal: Journal,
-    /// Whether the journal is told.
-    pub(super) recorded: bool,
+    /// The journal, if it is told.
+    pub(super) journal: Option<Journal>,
     /// Who is told of pods.
     pub(super) pods: Option<mpsc::UnboundedSender<Seen>>,
 }
@@ -117,8 +116,8 @@ impl Follow {
     }
 
     fn tell(&self, kind: &str, object: &DynamicObject) {
-        if self.recorded {
-            self.record(kind, object);
+        if let Some(journal) = &self.journal {
+            self.record(journal, kind, object);
         }
         if let (Some(pods), Some(namespace)) = (&self.pods, object.namespace()) {
             let object = serde_json::to_value(object).unwrap_or_default();
@@ -128,20 +127,20 @@ impl Follow {
         }
     }
 
-    fn record(&self, kind: &str, object: &DynamicObject) {
+    fn record(&self, journal: &Journal, kind: &str, object: &DynamicObject) {
         let mut body = serde_json::to_value(object).unwrap_or_default();
         body["apiVersion"] = self.kind.api_version.clone().into();
         body["kind"] = self.kind.kind.clone().into();
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
-        conceal_tokens(&self.journal, object);
+        conceal_tokens(journal, object);
         let subject = match object.namespace() {
             Some(namespace) => format!("{}/{namespace}/{}", self.kind.kind, object.name_any()),
             None => format!("{}/{}", self.kind.kind, object.name_any()),
         };
         let body = self.names.plain_value(body);
-        self.journal.record(source::KUBERNETES, kind, &self.names.plain(&subject), body);
+        journal.record(source::KUBERNETES, kind, &self.names.plain(&subject), body);
     }
 }
 

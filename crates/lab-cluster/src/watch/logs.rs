@@ -24,6 +24,38 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often it is asked for.
 const ATTEMPTS: u32 = 25;
 
+/// Gives every line of a container's log to `take`, to its end; with `since_seconds` only what was said since then.
+pub(super) async fn follow(
+    api: &Api<Pod>,
+    pod: &str,
+    container: &str,
+    since_seconds: Option<i64>,
+    mut take: impl FnMut(&str),
+) {
+    let parameters = LogParams {
+        container: Some(container.to_owned()),
+        follow: true,
+        since_seconds,
+        ..LogParams::default()
+    };
+    for _ in 0..ATTEMPTS {
+        match api.log_stream(pod, &parameters).await {
+            Ok(stream) => {
+                let mut lines = stream.lines();
+                // A log that breaks off has no more to say; what it is about is in the journal by other ways.
+                while let Ok(Some(line)) = lines.try_next().await {
+                    take(&line);
+                }
+                return;
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => return,
+            // The node answers for a container a moment after its status does.
+            Err(error) => tracing::debug!(pod, %error, "a log is not there yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// One container's log.
 pub(super) struct Log {
     pub(super) client: Client,
@@ -40,24 +72,7 @@ impl Log {
     /// Reads to the end.
     async fn read(&self) {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let parameters =
-            LogParams { container: Some(self.container.clone()), follow: true, ..LogParams::default() };
-        for _ in 0..ATTEMPTS {
-            match api.log_stream(&self.pod, &parameters).await {
-                Ok(stream) => {
-                    let mut lines = stream.lines();
-                    // A log that breaks off has no more to say; what it is about is in the journal by other ways.
-                    while let Ok(Some(line)) = lines.try_next().await {
-                        self.take(&line);
-                    }
-                    return;
-                }
-                Err(kube::Error::Api(status)) if status.code == 404 => return,
-                // The node answers for a container a moment after its status does.
-                Err(error) => tracing::debug!(pod = self.pod, %error, "a log is not there yet"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        follow(&api, &self.pod, &self.container, None, |line| self.take(line)).await;
     }
 
     fn take(&self, line: &str) {

@@ -143,8 +143,8 @@ impl Shared {
         let (ready, listed) = oneshot::channel();
         let pods = (kind.kind == "Pod").then(|| self.pods.clone());
         let selector = labelled.then(|| format!("{LAB_LABEL}={}", self.names.tag()));
-        let (names, journal) = (self.names.clone(), self.journal.clone());
-        let follow = Follow { api, kind, selector, names, journal, recorded: true, pods };
+        let (names, journal) = (self.names.clone(), Some(self.journal.clone()));
+        let follow = Follow { api, kind, selector, names, journal, pods };
         tasks.spawn(follow.run(ready));
         listed
     }

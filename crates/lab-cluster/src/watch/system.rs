@@ -3,13 +3,10 @@
 //! Requests are not taken from there: the door has them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use contract::names::SYSTEM_NAMESPACE;
-use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use journal::{Draft, Journal, source};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::LogParams;
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -18,15 +15,11 @@ use tokio::time::Instant;
 
 use super::follow::Follow;
 use super::pods::Seen;
-use super::resource;
+use super::{logs, resource};
 use crate::names::Names;
 
 /// Our own components, as the manifests label them.
 const COMPONENTS: &str = "app.kubernetes.io/part-of=mountlab";
-/// Pause before a log is asked for again that wasn't there yet.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How often it is asked for.
-const ATTEMPTS: u32 = 25;
 
 /// Reads the components' logs.
 pub(super) struct System {
@@ -57,8 +50,7 @@ impl System {
             kind,
             selector: Some(COMPONENTS.to_owned()),
             names: self.log.names.clone(),
-            journal: self.log.journal.clone(),
-            recorded: false,
+            journal: None,
             pods: Some(pods),
         };
         let mut tasks = JoinSet::new();
@@ -91,28 +83,7 @@ impl Log {
     async fn read(self, pod: String, container: String) {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM_NAMESPACE);
         let since = i64::try_from(self.begun.elapsed().as_secs()).unwrap_or(i64::MAX).saturating_add(1);
-        let parameters = LogParams {
-            container: Some(container.clone()),
-            follow: true,
-            since_seconds: Some(since),
-            ..LogParams::default()
-        };
-        for _ in 0..ATTEMPTS {
-            match api.log_stream(&pod, &parameters).await {
-                Ok(stream) => {
-                    let mut lines = stream.lines();
-                    // A log that breaks off has no more to say.
-                    while let Ok(Some(line)) = lines.try_next().await {
-                        self.take(&pod, &container, &line);
-                    }
-                    return;
-                }
-                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => return,
-                // The node answers for a container a moment after its status does.
-                Err(error) => tracing::debug!(pod, %error, "a log is not there yet"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        logs::follow(&api, &pod, &container, Some(since), |line| self.take(&pod, &container, line)).await;
     }
 
     fn take(&self, pod: &str, container: &str, line: &str) {

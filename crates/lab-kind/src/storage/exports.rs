@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use lab::{ExportAccess, ExportOptions, Squash};
+
 use crate::KindError;
 
 /// The folder of the container below which the files of all exports are: `/share` is `/exports/share` there.
@@ -16,24 +18,8 @@ pub const ADMINISTRATION: &str = "/administration";
 pub struct NfsExport {
     /// Its path as clients know it, such as `/share`: absolute, without `.`, `..`, quotes or control characters.
     pub path: String,
-    /// Whether clients may only read.
-    pub read_only: bool,
-    /// Whether clients are refused altogether.
-    pub refused: bool,
-    /// Whose rights requests have.
-    pub squash: NfsSquash,
-}
-
-/// Whose rights requests have.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum NfsSquash {
-    /// Those of the user that the client names.
-    #[default]
-    None,
-    /// The same, but root acts as nobody.
-    Root,
-    /// Everybody acts as nobody.
-    All,
+    /// What clients may do, and whose rights they have. A capacity is not enforced.
+    pub options: ExportOptions,
 }
 
 /// What is offered. File handles have the number of their export in them, so an export keeps its number.
@@ -72,15 +58,15 @@ impl Offered {
         );
         block(&mut text, 1, "", ADMINISTRATION, ("None", "No_Root_Squash"), &client);
         for (number, export) in self.exports.values() {
-            let access = match (export.refused, export.read_only) {
-                (true, _) => "None",
-                (false, true) => "RO",
-                (false, false) => "RW",
+            let access = match export.options.access {
+                ExportAccess::Refused => "None",
+                ExportAccess::ReadOnly => "RO",
+                ExportAccess::ReadWrite => "RW",
             };
-            let squash = match export.squash {
-                NfsSquash::None => "No_Root_Squash",
-                NfsSquash::Root => "Root_Squash",
-                NfsSquash::All => "All_Squash",
+            let squash = match export.options.squash {
+                Squash::None => "No_Root_Squash",
+                Squash::Root => "Root_Squash",
+                Squash::All => "All_Squash",
             };
             block(&mut text, *number, &export.path, &export.path, (access, squash), "");
         }
@@ -127,12 +113,14 @@ mod tests {
     use super::*;
 
     fn export(path: &str) -> NfsExport {
-        NfsExport { path: path.into(), read_only: false, refused: false, squash: NfsSquash::None }
+        NfsExport { path: path.into(), options: ExportOptions::default() }
     }
 
     #[test]
     fn clients_name_an_export_by_its_own_path() {
-        let read_only = NfsExport { read_only: true, squash: NfsSquash::All, ..export("/other/deep") };
+        let options =
+            ExportOptions { access: ExportAccess::ReadOnly, squash: Squash::All, ..ExportOptions::default() };
+        let read_only = NfsExport { options, ..export("/other/deep") };
         let exports = [(7, export("/share")), (9, read_only)];
         let exports = exports.map(|(number, export)| (export.path.clone(), (number, export))).into();
         let offered = Offered { exports, last: 12 };

@@ -7,6 +7,6 @@ mod nfs;
 mod rpc;
 
 pub use container::Container;
-pub use exports::{ADMINISTRATION, EXPORTS, NfsExport, NfsSquash};
+pub use exports::{ADMINISTRATION, EXPORTS, NfsExport};
 pub use minio::Minio;
 pub use nfs::NfsServer;

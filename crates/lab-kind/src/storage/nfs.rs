@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lab::ExportAccess;
 use lab_cluster::offered_paths;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -136,7 +137,8 @@ impl NfsServer {
         let text = offered.render(&mark, &self.administrator);
         self.container.exec_with_input(&["tee", "/etc/ganesha/exports.conf"], text).await?;
         self.container.exec(&["pkill", "--signal", "HUP", "--exact", "ganesha.nfsd"]).await?;
-        let open = offered.exports.values().filter(|(_, export)| !export.refused);
+        let open =
+            offered.exports.values().filter(|(_, export)| export.options.access != ExportAccess::Refused);
         let mut wanted: Vec<String> = open.map(|(_, export)| export.path.clone()).collect();
         wanted.extend([ADMINISTRATION.to_owned(), mark.1]);
         wanted.sort();

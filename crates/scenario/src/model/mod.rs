@@ -1,6 +1,7 @@
 //! The scenario file, as types. The JSON Schema and `docs/scenarios.md` are made from them.
 
 mod expectation;
+mod object;
 mod period;
 mod step;
 mod storage;
@@ -13,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use expectation::{Count, EventPattern, Eventually, Expect, Holds, Order, Pattern, PoolExpectation};
+pub use object::{ApplyStep, DeleteStep, GetStep, ObjectReference, PatchStep};
 pub use period::Period;
 pub use step::{
-    ACTIONS, AdoptStep, ApplyStep, BodyMount, ConnectStep, CreateStep, DeleteStep, FaultStep, GetStep,
-    HealStep, InfoStep, KillStep, KubectlStep, ListStep, MountsStep, NetworkLists, ObjectReference, OssStep,
-    PatchStep, PauseStep, PythonStep, ReadStep, ResumeStep, RunStep, SandboxesStep, SdkGeneration, ShellStep,
-    Step, TimeoutStep, WriteStep,
+    ACTIONS, AdoptStep, BodyMount, ConnectStep, CreateStep, FaultStep, HealStep, InfoStep, KillStep,
+    KubectlStep, ListStep, MountsStep, NetworkLists, OssStep, PauseStep, PythonStep, ReadStep, ResumeStep,
+    RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep, WriteStep,
 };
 pub use storage::{NasStep, Storage};
 
