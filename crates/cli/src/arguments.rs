@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use contract::names::csi_agent::OssMounter;
 
 use crate::nas_server::{NasServer, NasServerHere};
 
@@ -59,6 +60,9 @@ pub(crate) struct Run {
     pub(crate) backend: BackendName,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
+    /// What mounts OSS volumes in the sandboxes [default: built-in]
+    #[arg(long, value_enum)]
+    pub(crate) oss_mounter: Option<OssMounterName>,
     /// Only scenarios whose name contains this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
@@ -130,6 +134,9 @@ pub(crate) struct Up {
     pub(crate) backend: BackendName,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
+    /// What mounts OSS volumes in the sandboxes [default: built-in]
+    #[arg(long, value_enum)]
+    pub(crate) oss_mounter: Option<OssMounterName>,
     /// Make this bucket in the lab's object store; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) bucket: Vec<String>,
@@ -268,6 +275,24 @@ pub(crate) enum BackendName {
     Kind,
     /// On a cluster where the system is installed already.
     Cluster,
+}
+
+/// What mounts OSS volumes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum OssMounterName {
+    /// Our CSI agent itself.
+    BuiltIn,
+    /// Debian's s3fs, started by our CSI agent.
+    S3fs,
+}
+
+impl From<OssMounterName> for OssMounter {
+    fn from(name: OssMounterName) -> Self {
+        match name {
+            OssMounterName::BuiltIn => Self::BuiltIn,
+            OssMounterName::S3fs => Self::S3fs,
+        }
+    }
 }
 
 /// Benchmarks.

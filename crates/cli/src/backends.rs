@@ -5,21 +5,31 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clock::SystemClock;
+use contract::names::csi_agent::{OSS_MOUNTER_VARIABLE, OssMounter};
+use contract::names::{INJECTION_CONFIG, RUNTIME_CSI};
 use lab::Backend;
 use lab_cluster::{ClusterOptions, NasOptions, StoreOptions};
 use lab_embedded::Embedded;
 
-use crate::arguments::{BackendName, Cluster};
+use crate::arguments::{BackendName, Cluster, OssMounterName};
 use crate::nas_server::NasServerHere;
 use crate::steps::Steps;
 
-/// The backend of that name; `cluster` says which cluster, where one is needed; `keep` leaves a cluster of our own up.
+/// The backend of that name; `cluster` says which cluster, where one is needed; `keep` leaves a cluster of our own up;
+/// `mounter` says what mounts OSS volumes, if that was said.
 ///
 /// # Errors
-/// When options are missing, or the path of this very executable can't be read: labs are started from it.
-pub(crate) fn get(name: BackendName, cluster: &Cluster, keep: bool) -> anyhow::Result<Box<dyn Backend>> {
+/// When options are missing, or there are some that this backend can't follow, or the path of this very executable can't be
+/// read: labs are started from it.
+pub(crate) fn get(
+    name: BackendName,
+    cluster: &Cluster,
+    keep: bool,
+    mounter: Option<OssMounterName>,
+) -> anyhow::Result<Box<dyn Backend>> {
+    let oss_mounter = mounter.map_or(OssMounter::default(), OssMounter::from);
     match name {
-        BackendName::Embedded => Ok(Box::new(embedded()?)),
+        BackendName::Embedded => Ok(Box::new(embedded()?.with_oss_mounter(oss_mounter))),
         BackendName::Kind => {
             let settings = lab_kind::Settings {
                 name: "mountlab".to_owned(),
@@ -30,9 +40,16 @@ pub(crate) fn get(name: BackendName, cluster: &Cluster, keep: bool) -> anyhow::R
                 images: lab_kind::ImagePolicy::Auto,
             };
             let observer = Arc::new(Steps::new());
-            Ok(Box::new(lab_kind::Kind::new(settings, keep, SystemClock::shared(), observer)))
+            let backend = lab_kind::Kind::new(settings, keep, SystemClock::shared(), observer);
+            Ok(Box::new(backend.with_oss_mounter(oss_mounter)))
         }
         BackendName::Cluster => {
+            anyhow::ensure!(
+                mounter.is_none(),
+                "--oss-mounter: the system of --backend cluster is somebody else's, and so is what its CSI agents mount with; \
+                 where the agent is ours, its administrator can set {OSS_MOUNTER_VARIABLE} in the entry {RUNTIME_CSI} of \
+                 ConfigMap {INJECTION_CONFIG}",
+            );
             let options = cluster_options(cluster)?;
             Ok(Box::new(lab_cluster::Cluster::new(options, SystemClock::shared())))
         }

@@ -64,6 +64,9 @@ struct Serve {
     /// Options of every OSS mount whose volume says nothing else, separated by commas.
     #[arg(long, value_name = "OPTIONS", default_value = "")]
     oss_defaults: String,
+    /// What mounts OSS volumes: this program, or `s3fs` in a process for each mount.
+    #[arg(long, value_enum, env = csi_agent::OSS_MOUNTER_VARIABLE, default_value_t = OssMounter::BuiltIn)]
+    oss_mounter: OssMounter,
     /// Client that mounts NAS volumes: the kernel's where the machine has one, or the one in this program.
     #[arg(long, value_enum, default_value_t = NasMounter::Auto)]
     nas_mounter: NasMounter,
@@ -79,6 +82,24 @@ struct Serve {
     /// Name of the pod: faults may be for one.
     #[arg(long, value_name = "NAME", env = "HOSTNAME", default_value = "")]
     pod: String,
+}
+
+/// What mounts OSS volumes.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum OssMounter {
+    /// This program.
+    BuiltIn,
+    /// The program `s3fs`.
+    S3fs,
+}
+
+impl From<OssMounter> for csi_agent::OssMounter {
+    fn from(mounter: OssMounter) -> Self {
+        match mounter {
+            OssMounter::BuiltIn => Self::BuiltIn,
+            OssMounter::S3fs => Self::S3fs,
+        }
+    }
 }
 
 /// Which client mounts NAS volumes.
@@ -178,8 +199,11 @@ fn nas_driver(options: &Serve) -> Arc<dyn Driver> {
 }
 
 fn oss_driver(options: &Serve) -> Arc<dyn Driver> {
+    let mounter = csi_agent::OssMounter::from(options.oss_mounter);
+    tracing::info!(mounter = mounter.name(), "OSS volumes are mounted by this");
     let total = Duration::from_secs(options.mount_limit);
     Arc::new(OssDriver::new(OssDriverOptions {
+        mounter,
         clock: SystemClock::shared(),
         scratch_directory: options.scratch_dir.clone(),
         connect: ConnectLimits { total, ..ConnectLimits::default() },

@@ -2,6 +2,8 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "test code: a failed expectation ends the test")]
 
 mod common;
+#[path = "publishing/s3fs.rs"]
+mod s3fs;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -13,22 +15,32 @@ use common::{Agent, BUCKET, KEY_ID, KEY_SECRET, LIMIT, Store, blocking, in_names
 use csi_api::volume_capability::access_mode::Mode;
 use nix::sys::signal::Signal;
 use oss_sim::Access;
+use rstest::rstest;
 use tokio::net::TcpListener;
 use tonic::Code;
 
 /// Changes one thing of a good request.
 type Change = fn(&mut csi_api::NodePublishVolumeRequest);
 
+/// Runs `body` with each mounter in namespaces of its own; `test` is the test's name, whose cases are in this order.
+fn with_mounter<F: Future<Output = ()>>(test: &str, mounter: &'static str, body: impl FnOnce(Agent) -> F) {
+    let case = if mounter == "s3fs" { "case_2_s3fs" } else { "case_1_built_in" };
+    in_namespaces(&format!("{test}::{case}"), || async {
+        body(Agent::start_with(&["--oss-mounter", mounter]).await).await;
+    });
+}
+
 fn attribute(request: &mut csi_api::NodePublishVolumeRequest, name: &str, value: &str) {
     request.volume_context.insert(name.into(), value.into());
 }
 
-#[test]
-fn refused_publications_say_why_and_leave_nothing() {
-    in_namespaces("refused_publications_say_why_and_leave_nothing", || async {
+#[rstest]
+#[case::built_in("built-in")]
+#[case::s3fs("s3fs")]
+fn refused_publications_say_why_and_leave_nothing(#[case] mounter: &'static str) {
+    with_mounter("refused_publications_say_why_and_leave_nothing", mounter, |agent| async move {
         let store = Store::start().await;
         store.sim.add_key("AKID-denied", "AKSECRET-denied", Access::Denied);
-        let agent = Agent::start().await;
         let cases: Vec<(&str, Change, Code, &str)> = vec![
             ("id", |it| it.volume_id.clear(), Code::InvalidArgument, "volume_id"),
             ("target", |it| it.target_path.clear(), Code::InvalidArgument, "target_path"),
@@ -144,11 +156,12 @@ fn an_endpoint_that_is_not_there_is_given_up_in_time() {
     });
 }
 
-#[test]
-fn a_repeated_publication_is_compared_with_the_first() {
-    in_namespaces("a_repeated_publication_is_compared_with_the_first", || async {
+#[rstest]
+#[case::built_in("built-in")]
+#[case::s3fs("s3fs")]
+fn a_repeated_publication_is_compared_with_the_first(#[case] mounter: &'static str) {
+    with_mounter("a_repeated_publication_is_compared_with_the_first", mounter, |agent| async move {
         let store = Store::start().await;
-        let agent = Agent::start().await;
         let target = agent.mount(&store, "t", &[("path", "/a")]).await;
         agent.publish(request(&store, &target, &[("path", "/a")])).await.expect("the same is fine");
         // A live mount hides attribute errors.
@@ -204,12 +217,13 @@ fn a_dead_mount_is_replaced() {
     });
 }
 
-#[test]
-fn a_read_only_volume_is_read_only_for_everybody() {
-    in_namespaces("a_read_only_volume_is_read_only_for_everybody", || async {
+#[rstest]
+#[case::built_in("built-in")]
+#[case::s3fs("s3fs")]
+fn a_read_only_volume_is_read_only_for_everybody(#[case] mounter: &'static str) {
+    with_mounter("a_read_only_volume_is_read_only_for_everybody", mounter, |agent| async move {
         let store = Store::start().await;
         store.put("a.txt", "kept").await;
-        let agent = Agent::start().await;
         let ways: [(&str, Change); 3] = [
             ("flag", |it| it.readonly = true),
             ("mode", |it| {
@@ -282,11 +296,12 @@ fn what_may_not_be_written_fails_at_close_and_what_does_not_fit_too() {
     });
 }
 
-#[test]
-fn a_missing_prefix_mounts_and_appears_with_the_first_file() {
-    in_namespaces("a_missing_prefix_mounts_and_appears_with_the_first_file", || async {
+#[rstest]
+#[case::built_in("built-in")]
+#[case::s3fs("s3fs")]
+fn a_missing_prefix_mounts_and_appears_with_the_first_file(#[case] mounter: &'static str) {
+    with_mounter("a_missing_prefix_mounts_and_appears_with_the_first_file", mounter, |agent| async move {
         let store = Store::start().await;
-        let agent = Agent::start().await;
         let target = agent.mount(&store, "t", &[("path", "/not/there")]).await;
         assert_eq!(store.keys(), Vec::<String>::new(), "a mount makes nothing");
         let root = target.clone();
@@ -299,13 +314,14 @@ fn a_missing_prefix_mounts_and_appears_with_the_first_file() {
     });
 }
 
-#[test]
-fn modes_and_owners_follow_the_options() {
-    in_namespaces("modes_and_owners_follow_the_options", || async {
+#[rstest]
+#[case::built_in("built-in")]
+#[case::s3fs("s3fs")]
+fn modes_and_owners_follow_the_options(#[case] mounter: &'static str) {
+    with_mounter("modes_and_owners_follow_the_options", mounter, |agent| async move {
         let store = Store::start().await;
         store.put("plain.txt", "x").await;
         store.put("folder/inner.txt", "x").await;
-        let agent = Agent::start().await;
         let look = |target: &Path| {
             let target = target.to_owned();
             blocking(move || {

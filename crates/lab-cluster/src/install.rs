@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use contract::injection::{AGENT_RUNTIME_IMAGE, CSI_AGENT_IMAGE};
-use contract::names::SYSTEM_NAMESPACE;
+use contract::injection::{AGENT_RUNTIME_IMAGE, CSI_AGENT_IMAGE, with_oss_mounter};
+use contract::names::csi_agent::OssMounter;
+use contract::names::{INJECTION_CONFIG, RUNTIME_CSI, SYSTEM_NAMESPACE};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
@@ -76,27 +77,22 @@ pub enum InstallError {
     },
 }
 
-/// Installs the system, or brings what is there to this version; waits until it is available. `more` are manifests of
-/// the caller. Returns the operator's API key, which is made at the first time.
+/// Installs the system, or brings what is there to this version; waits until it is available. OSS volumes of pods that are made
+/// from then on are mounted by `oss_mounter`. `more` are manifests of the caller. Returns the operator's API key, which is made at the first time.
 ///
 /// # Errors
 /// [`InstallError`] naming the object, or the component that doesn't come up and what it last said.
 pub async fn install(
     client: &Client,
     images: &SystemImages,
+    oss_mounter: OssMounter,
     more: &[&str],
     limit: Duration,
 ) -> Result<String, InstallError> {
     let mut key = None;
     for manifest in MANIFESTS.iter().chain(more) {
-        let text = manifest
-            .replace(SYSTEM_IMAGE, &images.system)
-            .replace(AGENT_RUNTIME_IMAGE, &images.agent_runtime)
-            .replace(CSI_AGENT_IMAGE, &images.csi_agent);
-        let objects: Vec<Value> =
-            serde_saphyr::from_multiple(&text).map_err(|error| InstallError::Manifest(error.to_string()))?;
-        for object in &objects {
-            apply(client, object).await?;
+        for object in objects(manifest, images, oss_mounter)? {
+            apply(client, &object).await?;
         }
         if key.is_none() {
             // The namespace is there now, and no manager yet that would start without a key.
@@ -105,6 +101,27 @@ pub async fn install(
     }
     await_deployments(client, limit).await?;
     Ok(key.unwrap_or_default())
+}
+
+/// The objects of `manifest`, with these images and this mounter.
+fn objects(
+    manifest: &str,
+    images: &SystemImages,
+    oss_mounter: OssMounter,
+) -> Result<Vec<Value>, InstallError> {
+    let text = manifest
+        .replace(SYSTEM_IMAGE, &images.system)
+        .replace(AGENT_RUNTIME_IMAGE, &images.agent_runtime)
+        .replace(CSI_AGENT_IMAGE, &images.csi_agent);
+    let mut objects: Vec<Value> =
+        serde_saphyr::from_multiple(&text).map_err(|error| InstallError::Manifest(error.to_string()))?;
+    for object in objects.iter_mut().filter(|object| object["metadata"]["name"] == INJECTION_CONFIG) {
+        if let Some(Value::String(entry)) = object.pointer_mut(&format!("/data/{RUNTIME_CSI}")) {
+            *entry = with_oss_mounter(entry, oss_mounter)
+                .map_err(|error| InstallError::Manifest(error.to_string()))?;
+        }
+    }
+    Ok(objects)
 }
 
 async fn apply(client: &Client, object: &Value) -> Result<(), InstallError> {
@@ -180,4 +197,45 @@ pub(crate) fn unavailable(deployment: &Deployment) -> Option<String> {
         deployment.name_any(),
         said.collect::<Vec<_>>().join("; ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::names::csi_agent::OSS_MOUNTER_VARIABLE;
+
+    use super::*;
+
+    fn all(oss_mounter: OssMounter) -> Vec<Value> {
+        let images = SystemImages {
+            system: "registry.example/system:1".into(),
+            agent_runtime: "registry.example/agent:1".into(),
+            csi_agent: "registry.example/csi:1".into(),
+        };
+        MANIFESTS
+            .iter()
+            .flat_map(|manifest| objects(manifest, &images, oss_mounter).expect("readable"))
+            .collect()
+    }
+
+    /// The environment of the CSI agent that the objects inject.
+    fn agent_environment(objects: &[Value]) -> Value {
+        let config = objects.iter().find(|object| object["metadata"]["name"] == INJECTION_CONFIG);
+        let entry = config.expect("a ConfigMap")["data"][RUNTIME_CSI].as_str().expect("text").to_owned();
+        let entry: Value = serde_json::from_str(&entry).expect("JSON");
+        assert_eq!(entry["csiSidecar"][0]["image"], "registry.example/csi:1");
+        entry["csiSidecar"][0]["env"].clone()
+    }
+
+    #[test]
+    fn the_mounter_is_told_to_the_csi_agent_and_to_nobody_else() {
+        let (plain, told) = (all(OssMounter::BuiltIn), all(OssMounter::S3fs));
+        let environment = agent_environment(&told);
+        let variable = serde_json::json!({"name": OSS_MOUNTER_VARIABLE, "value": "s3fs"});
+        assert!(environment.as_array().expect("a list").contains(&variable), "{environment}");
+        assert!(!agent_environment(&plain).to_string().contains(OSS_MOUNTER_VARIABLE));
+        let others = |objects: Vec<Value>| -> Vec<Value> {
+            objects.into_iter().filter(|object| object["metadata"]["name"] != INJECTION_CONFIG).collect()
+        };
+        assert_eq!(others(plain), others(told));
+    }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clock::SharedClock;
+use contract::names::csi_agent::OssMounter;
 use journal::{Journal, source};
 use lab::{
     Access, Backend, Capability, ExportCall, ExportReply, Fault, FaultHandle, Lab, LabError, Leftover, Mount,
@@ -42,6 +43,7 @@ const PASSED_ON: [&str; 3] = ["PATH", "RUST_LOG", "RUST_BACKTRACE"];
 #[derive(Clone, Debug)]
 pub struct Embedded {
     program: PathBuf,
+    oss_mounter: OssMounter,
     clock: SharedClock,
 }
 
@@ -49,7 +51,14 @@ impl Embedded {
     /// A backend whose labs run `program` (which must dispatch `lab-init` to [`crate::init_main`]); `clock` stamps
     /// what the outside writes into the journal.
     pub fn new(program: PathBuf, clock: SharedClock) -> Self {
-        Self { program, clock }
+        Self { program, oss_mounter: OssMounter::default(), clock }
+    }
+
+    /// The same, with OSS volumes mounted by `mounter`. Images are made from the machine's program folders, so that `s3fs` is in
+    /// them if it is on the machine; a lab doesn't come up without.
+    #[must_use]
+    pub fn with_oss_mounter(self, mounter: OssMounter) -> Self {
+        Self { oss_mounter: mounter, ..self }
     }
 }
 
@@ -67,8 +76,16 @@ impl Backend for Embedded {
         machine::requirements()
     }
 
+    async fn check(&self) -> Result<(), LabError> {
+        match self.oss_mounter {
+            // Each lab finds out for itself.
+            OssMounter::BuiltIn => Ok(()),
+            OssMounter::S3fs => machine::check(self.oss_mounter),
+        }
+    }
+
     async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
-        machine::check()?;
+        machine::check(self.oss_mounter)?;
         let lab = EmbeddedLab::up(self, options).await?;
         Ok(Box::new(lab))
     }
@@ -94,7 +111,12 @@ impl EmbeddedLab {
         let enclosure = sockets.enclose(&backend.program, inside, &options).await?;
         let (reader, mut writer) =
             channel::split(outside).map_err(io_error("serve the lab's control channel"))?;
-        let hello = Hello { name: options.name.clone(), seed: options.seed, listeners: addresses };
+        let hello = Hello {
+            name: options.name.clone(),
+            seed: options.seed,
+            listeners: addresses,
+            oss_mounter: backend.oss_mounter,
+        };
         writer.send(&hello).await.map_err(io_error("greet the lab"))?;
         let (remote, up) = Remote::start(options.name.clone(), reader, writer, journal.clone());
         let up = match tokio::time::timeout(options.deadline, up).await {

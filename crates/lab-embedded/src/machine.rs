@@ -4,6 +4,7 @@ use std::fs;
 use std::fs::OpenOptions;
 use std::path::Path;
 
+use contract::names::csi_agent::OssMounter;
 use lab::{LabError, Requirement};
 use nix::unistd::geteuid;
 use node_sim::{PacketFilter, try_packet_filter};
@@ -26,13 +27,21 @@ pub(crate) fn requirements() -> Vec<Requirement> {
         program("python3", "scenarios with a `python` step", "apt-get install python3 python3-venv"),
         program("node", "scenarios with a `node` step", "apt-get install nodejs npm"),
         program("kubectl", "scenarios with a `kubectl` step", "apt-get install kubernetes-client"),
+        program("s3fs", "OSS volumes mounted by s3fs (`--oss-mounter s3fs`)", "apt-get install s3fs"),
     ]
 }
 
-/// The error that names the first requirement that is missing, if one is.
-pub(crate) fn check() -> Result<(), LabError> {
+/// The error that names what is missing for labs whose OSS volumes `oss_mounter` mounts, if anything is.
+pub(crate) fn check(oss_mounter: OssMounter) -> Result<(), LabError> {
+    missing(requirements(), oss_mounter)
+}
+
+fn missing(requirements: Vec<Requirement>, oss_mounter: OssMounter) -> Result<(), LabError> {
+    let is_needed = |requirement: &Requirement| {
+        !requirement.optional || (oss_mounter == OssMounter::S3fs && requirement.name == oss_mounter.name())
+    };
     let missing: Vec<Requirement> =
-        requirements().into_iter().filter(|requirement| !requirement.met && !requirement.optional).collect();
+        requirements.into_iter().filter(|requirement| !requirement.met && is_needed(requirement)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -166,5 +175,31 @@ fn program(name: &'static str, purpose: &'static str, remedy: &str) -> Requireme
         optional: true,
         found: found.map_or_else(|| "not on PATH".to_owned(), |file| file.display().to_string()),
         remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(name: &'static str, optional: bool) -> Requirement {
+        Requirement {
+            name,
+            purpose: "of tests",
+            met: false,
+            optional,
+            found: "not on PATH".to_owned(),
+            remedy: format!("apt-get install {name}"),
+        }
+    }
+
+    #[test]
+    fn s3fs_is_needed_where_it_is_to_mount_and_nowhere_else() {
+        let table = || vec![requirement("node", true), requirement("s3fs", true)];
+        assert!(missing(table(), OssMounter::BuiltIn).is_ok());
+        let error = missing(table(), OssMounter::S3fs).expect_err("missing").to_string();
+        assert!(error.contains("s3fs (not on PATH)") && error.contains("apt-get install s3fs"), "{error}");
+        assert!(!error.contains("node"), "{error}");
+        assert!(missing(vec![requirement("overlay", false)], OssMounter::BuiltIn).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use contract::names::csi_agent::OssMounter;
 use journal::Entry;
 use lab::{ExportCall, Fault, FaultHandle, LabError};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub(crate) struct Hello {
     pub(crate) seed: u64,
     /// Where the listeners that were handed in listen.
     pub(crate) listeners: Addresses,
+    /// What mounts OSS volumes.
+    pub(crate) oss_mounter: OssMounter,
 }
 
 /// The addresses on which a lab is reached from outside.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clock::SharedClock;
+use contract::names::csi_agent::OssMounter;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use lab::{Backend, Capability, Lab, LabError, UpOptions};
@@ -42,6 +43,7 @@ pub struct Kind {
     settings: Settings,
     /// Whether the cluster stays after the run; one that was there before stays anyway.
     keep: bool,
+    oss_mounter: OssMounter,
     clock: SharedClock,
     observer: Arc<dyn Observer>,
     ready: OnceCell<Ready>,
@@ -61,12 +63,20 @@ impl Kind {
         Self {
             settings,
             keep,
+            oss_mounter: OssMounter::default(),
             clock,
             observer,
             ready: OnceCell::new(),
             environment: Mutex::default(),
             begun: AtomicBool::new(false),
         }
+    }
+
+    /// The same, with OSS volumes mounted by `mounter`: the system's configuration says it to CSI agents of new pods, on a cluster
+    /// that was there before as well.
+    #[must_use]
+    pub fn with_oss_mounter(self, mounter: OssMounter) -> Self {
+        Self { oss_mounter: mounter, ..self }
     }
 
     async fn ready(&self) -> Result<&Ready, LabError> {
@@ -89,7 +99,8 @@ impl Kind {
             agent_runtime: images.mountlab.clone(),
             csi_agent: images.csi_agent.clone(),
         };
-        let key = lab_cluster::install(&client, &system, &[&door_manifest()], SYSTEM_LIMIT).await;
+        let more = door_manifest();
+        let key = lab_cluster::install(&client, &system, self.oss_mounter, &[&more], SYSTEM_LIMIT).await;
         let key = key.map_err(|error| part("the system", &error))?;
         let door = environment.cluster().door().await?;
         let minio = environment.minio();

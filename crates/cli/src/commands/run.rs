@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Status> {
 async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
     let stop = CancellationToken::new();
     stop_at_signals(&stop)?;
-    let backend = backends::get(arguments.backend, &arguments.cluster, arguments.keep)?;
+    let backend =
+        backends::get(arguments.backend, &arguments.cluster, arguments.keep, arguments.oss_mounter)?;
     let checked = tokio::select! {
         biased;
         () = stop.cancelled() => None,

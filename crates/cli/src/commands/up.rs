@@ -27,7 +27,7 @@ async fn stay(arguments: &Up) -> anyhow::Result<Status> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let folder = tempfile::Builder::new().prefix("mountlab-up-").tempdir()?;
-    let backend = backends::get(arguments.backend, &arguments.cluster, false)?;
+    let backend = backends::get(arguments.backend, &arguments.cluster, false, arguments.oss_mounter)?;
     backend.check().await?;
     let options = UpOptions {
         name: "up".to_owned(),

@@ -9,6 +9,7 @@
 mod default_config;
 mod generic;
 mod merge;
+mod mounter;
 mod post_start;
 mod template;
 
@@ -21,6 +22,7 @@ use crate::names::{INJECTION_CONFIG, RUNTIME_AGENT, RUNTIME_CSI};
 pub use default_config::{
     AGENT_RUNTIME_IMAGE, CSI_AGENT_IMAGE, default_config_map, default_config_map_for, manifest,
 };
+pub use mounter::with_oss_mounter;
 pub use template::RuntimeTemplate;
 
 /// The parsed ConfigMap, one template per runtime name, read when asked for.

@@ -1,37 +1,39 @@
 //! The driver itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use clock::SharedClock;
+use contract::names::csi_agent::OssMounter;
 use csi_api::NodePublishVolumeRequest;
 use csi_api::volume_capability::AccessType;
 use http::{HeaderName, HeaderValue};
-use tonic::Code;
+use tokio::time::Instant;
 
 use super::attributes::{AttributeError, Attributes};
+use super::built_in::BuiltInMounter;
 use super::connect::{self, ConnectLimits};
+use super::mounter::{Mounter, Order};
 use super::options::{FuseOption, Settings};
+use super::s3fs::S3fsMounter;
 use super::volume::{Encryption, OssVolume};
-use crate::driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity, with_sources};
-use crate::fs::{FuseMount, KernelFlags, MountOptions, Shown, Volume, VolumeOptions};
+use crate::driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity};
 use crate::node::is_read_only;
 use crate::s3::{Bucket, BucketOptions, Credentials, Endpoint, Limits};
 
-/// Default size of a part, in bytes.
-const PART_SIZE: u64 = 8 << 20;
-/// Default number of parts on their way at once.
-const PARALLEL_PARTS: usize = 4;
-/// How long attributes are believed by default.
-const ATTRIBUTES_LIVE: Duration = Duration::from_secs(1);
+/// What is left for mounting at least, however long the bucket took to answer.
+const LEAST_LIMIT: Duration = Duration::from_secs(1);
 
 /// What an [`OssDriver`] needs.
 #[derive(Clone, Debug)]
 pub struct OssDriverOptions {
+    /// What mounts.
+    pub mounter: OssMounter,
     /// Time, for signatures and new files.
     pub clock: SharedClock,
-    /// Where scratch files are made.
+    /// Where scratch files are made, and for a moment the key that `s3fs` reads.
     pub scratch_directory: PathBuf,
     /// Limits of a mount.
     pub connect: ConnectLimits,
@@ -45,12 +47,20 @@ pub struct OssDriverOptions {
 #[derive(Clone, Debug)]
 pub struct OssDriver {
     options: OssDriverOptions,
+    mounter: Arc<dyn Mounter>,
 }
 
 impl OssDriver {
     /// A driver with `options`.
     pub fn new(options: OssDriverOptions) -> Self {
-        Self { options }
+        let scratch_directory = options.scratch_directory.clone();
+        let mounter: Arc<dyn Mounter> = match options.mounter {
+            OssMounter::BuiltIn => {
+                Arc::new(BuiltInMounter { scratch_directory, clock: options.clock.clone() })
+            }
+            OssMounter::S3fs => Arc::new(S3fsMounter::new(scratch_directory)),
+        };
+        Self { options, mounter }
     }
 }
 
@@ -68,7 +78,7 @@ impl Driver for OssDriver {
                 _ => Default::default(),
             };
         Ok(Box::new(Prepared {
-            options: self.options.clone(),
+            driver: self.clone(),
             attributes,
             credentials,
             fs_type,
@@ -92,7 +102,7 @@ fn credentials(request: &NodePublishVolumeRequest) -> Result<Credentials, Attrib
 
 #[derive(Debug)]
 struct Prepared {
-    options: OssDriverOptions,
+    driver: OssDriver,
     attributes: Attributes,
     credentials: Credentials,
     fs_type: String,
@@ -111,28 +121,10 @@ impl Prepared {
             endpoint,
             credentials: self.credentials.clone(),
             object_headers: encryption_headers(settings.encryption.as_ref())?,
-            limits: self.options.requests,
-            clock: self.options.clock.clone(),
+            limits: self.driver.options.requests,
+            clock: self.driver.options.clock.clone(),
         };
         Bucket::new(options).map_err(|error| Refusal::internal(error.to_string()))
-    }
-
-    fn volume_options(&self, volume: &OssVolume, settings: &Settings) -> VolumeOptions {
-        let root_mode = match settings.root_umask {
-            _ if !settings.allow_other => 0o700,
-            Some(mask) => 0o777 & !mask,
-            None => 0o777,
-        };
-        VolumeOptions {
-            prefix: volume.prefix(),
-            shown: Shown { umask: settings.umask, uid: settings.uid, gid: settings.gid },
-            root_mode,
-            part_size: settings.part_size.unwrap_or(PART_SIZE),
-            parallel_parts: settings.parallel_parts.unwrap_or(PARALLEL_PARTS),
-            attributes_live: settings.attributes_live.unwrap_or(ATTRIBUTES_LIVE).min(ATTRIBUTES_LIVE),
-            scratch_directory: self.options.scratch_directory.clone(),
-            clock: self.options.clock.clone(),
-        }
     }
 }
 
@@ -150,24 +142,18 @@ impl Preparation for Prepared {
     async fn mount(self: Box<Self>, target: &Path) -> Result<Box<dyn Mounted>, Refusal> {
         let volume = OssVolume::check(&self.attributes, &self.fs_type, self.read_only)?;
         let options = FuseOption::assemble(&volume, &self.mount_flags, self.read_only);
-        let options = FuseOption::with_defaults(&self.options.default_options, options);
-        let settings = Settings::of(&options)
+        let OssDriverOptions { connect, default_options, .. } = &self.driver.options;
+        let options = FuseOption::with_defaults(default_options, options);
+        let mounter = &self.driver.mounter;
+        let settings = mounter
+            .settings(&options)
             .map_err(|error| Refusal::internal(self.credentials.conceal(&error.to_string())))?;
         let bucket = self.bucket(&volume, &settings)?;
-        connect::check(&bucket, &volume.prefix(), self.options.connect).await?;
-        let mount_options = MountOptions {
-            read_only: settings.read_only,
-            allow_other: settings.allow_other,
-            flags: KernelFlags { no_exec: settings.no_exec, no_atime: settings.no_atime },
-        };
-        let volume = Volume::new(bucket, self.volume_options(&volume, &settings));
-        let target = target.to_owned();
-        let started =
-            tokio::task::spawn_blocking(move || FuseMount::start(volume, &target, mount_options)).await;
-        let mount = started
-            .map_err(|error| Refusal::internal(format!("the mount ended early: {error}")))?
-            .map_err(|error| Refusal::new(Code::Internal, with_sources(&error)))?;
-        Ok(Box::new(MountedVolume { mount }))
+        let begun = Instant::now();
+        connect::check(&bucket, &volume.prefix(), *connect).await?;
+        let limit = connect.total.saturating_sub(begun.elapsed()).max(LEAST_LIMIT);
+        let credentials = self.credentials.clone();
+        mounter.mount(Order { volume, options, settings, bucket, credentials, limit }, target).await
     }
 }
 
@@ -186,20 +172,4 @@ fn encryption_headers(encryption: Option<&Encryption>) -> Result<Vec<(HeaderName
             headers
         }
     })
-}
-
-#[derive(Debug)]
-struct MountedVolume {
-    mount: FuseMount<Volume>,
-}
-
-#[async_trait]
-impl Mounted for MountedVolume {
-    fn has_ended(&self) -> bool {
-        self.mount.has_ended()
-    }
-
-    async fn unmount(self: Box<Self>) -> Result<(), Refusal> {
-        self.mount.stop().await.map_err(|error| Refusal::internal(with_sources(&error)))
-    }
 }

@@ -3,13 +3,17 @@
 //! ```text
 //!   request ─► attributes (read, any case, trimmed) ─► volume (checked) ─► options (user's before driver's)
 //!                  │ credentials                                              │
-//!                  └──────────────────► connect (bucket asked) ─► fs::FuseMount
+//!                  └──────────────────► connect (bucket asked) ─► mounter ─┬► built_in ─► fs::FuseMount
+//!                                                                       └► s3fs, a child process
 //! ```
 
 mod attributes;
+mod built_in;
 mod connect;
 mod driver;
+mod mounter;
 mod options;
+mod s3fs;
 mod volume;
 
 pub use attributes::{AttributeError, Attributes};

@@ -16,7 +16,7 @@ const LARGEST_PART: u64 = 64;
 const MOST_PARALLEL: usize = 16;
 
 /// Options that ossfs and FUSE know and that change nothing here: caches, logs, retries and request details.
-const WITHOUT_EFFECT: [&str; 49] = [
+pub(super) const WITHOUT_EFFECT: [&str; 49] = [
     "async",
     "async_read",
     "atime",
@@ -83,6 +83,16 @@ pub enum OptionError {
     /// Nobody knows it.
     #[error("ossfs: unknown option {0:?}")]
     Unknown(String),
+    /// `s3fs` doesn't know it.
+    #[error(
+        "s3fs: unknown option {0:?}; leave it out, or let the built-in mounter mount (--oss-mounter built-in)"
+    )]
+    UnknownToS3fs(String),
+    /// `s3fs` knows it, and it would reach for what is the agent's.
+    #[error(
+        "s3fs: option {0:?} is refused: keys, files and logs of the CSI agent are not for a volume to choose"
+    )]
+    Reserved(String),
     /// Its value isn't what it takes.
     #[error("ossfs: option {name} needs {expected}")]
     Value {
@@ -230,7 +240,11 @@ impl Settings {
         Ok(settings)
     }
 
-    fn take(&mut self, option: &FuseOption) -> Result<(), OptionError> {
+    /// Understands one more option.
+    ///
+    /// # Errors
+    /// When it is unknown, or its value isn't what it takes.
+    pub(super) fn take(&mut self, option: &FuseOption) -> Result<(), OptionError> {
         let value = option.value.as_deref();
         match option.name.as_str() {
             "url" => required("url", value, "an address")?.clone_into(&mut self.url),

@@ -75,6 +75,11 @@ impl Endpoint {
         &self.authority
     }
 
+    /// Whether the bucket's name is part of the path, and not of the host.
+    pub fn is_path_style(&self) -> bool {
+        self.base != "/"
+    }
+
     /// Whether the connection is encrypted.
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
@@ -143,6 +148,7 @@ mod tests {
         let endpoint = Endpoint::new(url, "data", None).expect("an endpoint");
         assert_eq!(endpoint.authority(), authority);
         assert_eq!(endpoint.path("a b"), path);
+        assert_eq!(endpoint.is_path_style(), path == "/data/a b");
         assert_eq!(endpoint.region(), region);
     }
 

@@ -22,6 +22,16 @@ impl Credentials {
         Self { id: id.into(), secret: secret.into() }
     }
 
+    /// The id; it is no secret, but whoever reads it learns whose the key is.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The secret, for whoever has to hand it on; it must get nowhere else.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// `text` with the id and the secret blotted out.
     pub fn conceal(&self, text: &str) -> String {
         let mut clean = text.to_owned();

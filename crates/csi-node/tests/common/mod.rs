@@ -132,6 +132,16 @@ impl Agent {
 
     /// Starts one whose calls go to `driver`, with mounts in the folder of that driver.
     pub async fn start_for(driver: &str, folder: &'static str, more: &[&str]) -> Self {
+        Self::start_in(&[], driver, folder, more).await
+    }
+
+    /// The same, with further environment.
+    pub async fn start_in(
+        environment: &[(&str, &str)],
+        driver: &str,
+        folder: &'static str,
+        more: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let sockets = directory.path().join("sockets");
         let output = std::fs::File::create(directory.path().join("stdout")).expect("a file");
@@ -140,6 +150,7 @@ impl Agent {
             .args(["serve", "--socket-dir"])
             .arg(&sockets)
             .args(more)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use contract::names::csi_agent;
+use contract::names::csi_agent::{self, OssMounter};
 use journal::{Journal, source};
 use lab::{CsiFault, FaultHandle};
 use node_sim::Addition;
@@ -100,9 +100,10 @@ impl Faults {
     }
 }
 
-/// What the images of the CSI agent have here: the folder of faults, and with the tag of the product document's note
-/// on 504 the defect of that tag.
-pub(crate) fn images(directory: &Path) -> Vec<Addition> {
+/// What the images of the CSI agent have here: the folder of faults, with the tag of the product document's note
+/// on 504 the defect of that tag, and the word of what mounts OSS volumes. None of it is in the ConfigMap, which a scenario may
+/// read and edit.
+pub(crate) fn images(directory: &Path, oss_mounter: OssMounter) -> Vec<Addition> {
     let agent = |tag: Option<&str>, environment: Vec<(String, String)>| Addition {
         image: csi_agent::IMAGE.to_owned(),
         tag: tag.map(str::to_owned),
@@ -111,11 +112,16 @@ pub(crate) fn images(directory: &Path) -> Vec<Addition> {
     };
     let place = csi_agent::FAULTS_DIRECTORY.to_owned();
     let hangs = json!([{"call": "NodePublishVolume", "hang": true}]).to_string();
-    vec![
+    let mut images = vec![
         Addition {
             folders: vec![(directory.to_owned(), PathBuf::from(&place))],
             ..agent(None, vec![(csi_agent::FAULTS_VARIABLE.to_owned(), place)])
         },
         agent(Some(csi_agent::HANGING_TAG), vec![(csi_agent::DEFECTS_VARIABLE.to_owned(), hangs)]),
-    ]
+    ];
+    if oss_mounter != OssMounter::default() {
+        let word = (csi_agent::OSS_MOUNTER_VARIABLE.to_owned(), oss_mounter.name().to_owned());
+        images.push(agent(None, vec![word]));
+    }
+    images
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clock::{SharedClock, SimulatedClock};
 use contract::names::SYSTEM_NAMESPACE;
+use contract::names::csi_agent::OssMounter;
 use futures::future::try_join_all;
 use journal::{Journal, source};
 use k8s_openapi::api::core::v1::Namespace;
@@ -120,7 +121,7 @@ impl Parts {
         serve_api(&api, listeners.kubernetes, reports.clone());
         phases.passed("API server");
 
-        let node = start_node(&api, &shared, &journal, &state).await?;
+        let node = start_node(&api, &shared, &journal, &state, hello.oss_mounter).await?;
         api.set_pod_logs(Arc::new(logs::NodeLogs::new(node.clone(), shared.clone())));
         api.set_pod_commands(Arc::new(commands::NodeCommands::new(node.clone())));
         phases.passed("node");
@@ -217,6 +218,7 @@ async fn start_node(
     clock: &SharedClock,
     journal: &Journal,
     state: &Path,
+    oss_mounter: OssMounter,
 ) -> Result<Node, Failed> {
     let executable = std::env::current_exe().map_err(failed("own executable"))?;
     let mut options = NodeOptions::new(
@@ -227,7 +229,7 @@ async fn start_node(
         executable,
     );
     options.network.callers = callers();
-    options.catalogue.additions = faults::images(&state.join(FAULTS));
+    options.catalogue.additions = faults::images(&state.join(FAULTS), oss_mounter);
     Node::start(options).await.map_err(failed("node"))
 }
 
