@@ -113,3 +113,23 @@ fn store_options(cluster: &Cluster) -> anyhow::Result<Option<StoreOptions>> {
         access_key_secret: key("OSS_ACCESS_KEY_SECRET")?,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::arguments::{Arguments, Verb};
+
+    #[test]
+    fn the_mounter_of_somebody_elses_cluster_is_not_ours_to_choose() {
+        let arguments = ["mountlab", "run", "--backend", "cluster", "--oss-mounter", "s3fs"];
+        let Verb::Run(run) = Arguments::parse_from(arguments).verb else { panic!("another verb") };
+        let refused = get(run.backend, &run.cluster, run.keep, run.oss_mounter).map(|backend| backend.name());
+        let message = refused.expect_err("refused").to_string();
+        for phrase in ["--oss-mounter", "somebody else's", "MOUNTLAB_OSS_MOUNTER", "sandbox-injection-config"]
+        {
+            assert!(message.contains(phrase), "{phrase} is not in {message}");
+        }
+    }
+}

@@ -4,7 +4,8 @@
 mod common;
 mod sanity;
 
-use common::{Agent, BUCKET, KEY_ID, KEY_SECRET, Store, blocking, in_namespaces, mount_line};
+use common::{Agent, BUCKET, KEY_ID, KEY_SECRET, Store, blocking, in_namespaces, mount_line, with_mounter};
+use rstest::rstest;
 
 #[test]
 fn a_published_bucket_is_read_written_and_listed() {
@@ -44,11 +45,12 @@ fn a_published_bucket_is_read_written_and_listed() {
     });
 }
 
-#[test]
-fn the_conformance_test_of_the_csi_passes() {
-    in_namespaces("the_conformance_test_of_the_csi_passes", || async {
+#[rstest]
+#[case::built_in("built-in")]
+#[case::s3fs("s3fs")]
+fn the_conformance_test_of_the_csi_passes(#[case] mounter: &'static str) {
+    with_mounter("the_conformance_test_of_the_csi_passes", mounter, |agent| async move {
         let store = Store::start().await;
-        let agent = Agent::start().await;
         let context = [("bucket", BUCKET), ("url", store.url.as_str())];
         sanity::conforms(&agent, &context, &[("akId", KEY_ID), ("akSecret", KEY_SECRET)]).await;
     });

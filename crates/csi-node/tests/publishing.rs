@@ -11,7 +11,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{Agent, BUCKET, KEY_ID, KEY_SECRET, LIMIT, Store, blocking, in_namespaces, mount_line, request};
+use common::{
+    Agent, BUCKET, KEY_ID, KEY_SECRET, LIMIT, Store, blocking, in_namespaces, mount_line, request,
+    with_mounter,
+};
 use csi_api::volume_capability::access_mode::Mode;
 use nix::sys::signal::Signal;
 use oss_sim::Access;
@@ -21,14 +24,6 @@ use tonic::Code;
 
 /// Changes one thing of a good request.
 type Change = fn(&mut csi_api::NodePublishVolumeRequest);
-
-/// Runs `body` with each mounter in namespaces of its own; `test` is the test's name, whose cases are in this order.
-fn with_mounter<F: Future<Output = ()>>(test: &str, mounter: &'static str, body: impl FnOnce(Agent) -> F) {
-    let case = if mounter == "s3fs" { "case_2_s3fs" } else { "case_1_built_in" };
-    in_namespaces(&format!("{test}::{case}"), || async {
-        body(Agent::start_with(&["--oss-mounter", mounter]).await).await;
-    });
-}
 
 fn attribute(request: &mut csi_api::NodePublishVolumeRequest, name: &str, value: &str) {
     request.volume_context.insert(name.into(), value.into());

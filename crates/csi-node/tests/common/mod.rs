@@ -62,6 +62,19 @@ pub fn in_namespaces<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -> 
     assert_eq!(std::fs::read_to_string(marker.path()).expect("read"), name, "no such test ran: {name}");
 }
 
+/// Runs `body` in namespaces of its own with an agent that mounts OSS volumes with `mounter`; `test` is the test's name, whose
+/// cases are the built-in mounter and `s3fs`, in this order.
+pub fn with_mounter<F: Future<Output = ()>>(
+    test: &str,
+    mounter: &'static str,
+    body: impl FnOnce(Agent) -> F,
+) {
+    let case = if mounter == "s3fs" { "case_2_s3fs" } else { "case_1_built_in" };
+    in_namespaces(&format!("{test}::{case}"), || async {
+        body(Agent::start_with(&["--oss-mounter", mounter]).await).await;
+    });
+}
+
 /// An object store with one bucket and one key.
 pub struct Store {
     pub sim: OssSim,
