@@ -1,5 +1,5 @@
-// The product document's OSS example with the official JavaScript SDK, then a hibernation, which NAS storage refuses. Prints what
-// it saw as one line of JSON.
+// The product document's OSS example with the official JavaScript SDK, another image at create, then a hibernation, which NAS storage
+// refuses. Prints what it saw as one line of JSON.
 
 import { Sandbox } from '@e2b/code-interpreter'
 
@@ -21,6 +21,17 @@ seen.runningWhilePaused = await sbx.isRunning()
 const woken = await Sandbox.connect(sbx.sandboxId)
 seen.readAfterWakeUp = await woken.files.read('/data-oss/hello.txt')
 seen.running = await sbx.isRunning()
+const upgraded = await Sandbox.create('code-interpreter-inject-test', {
+  timeoutMs: 300_000,
+  metadata: {
+    'e2b.agents.kruise.io/image': 'registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.7',
+    'e2b.agents.kruise.io/csi-volume-name': 'oss-pv-sandbox-system',
+    'e2b.agents.kruise.io/csi-mount-point': '/data-oss',
+    'e2b.agents.kruise.io/csi-subpath': 'data-subPath',
+  },
+})
+seen.readInAnotherImage = await upgraded.files.read('/data-oss/hello.txt')
+await upgraded.kill()
 seen.killed = await sbx.kill()
 seen.runningAfterKill = await sbx.isRunning()
 try {

@@ -1,4 +1,4 @@
-//! The product document's example with the official JavaScript SDK, and hibernation.
+//! The product document's example with the official JavaScript SDK, another image at create, and hibernation.
 #![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
 
 use std::time::Duration;
@@ -33,6 +33,7 @@ fn the_document_example() {
         "paused": true,
         "runningWhilePaused": false,
         "readAfterWakeUp": "hello from JavaScript\n",
+        "readInAnotherImage": "hello from JavaScript\n",
         "pauseWithNas": null,
         "nasStillRunning": true,
         "running": true,

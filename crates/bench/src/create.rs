@@ -1,5 +1,5 @@
-//! Create with one OSS mount on a warm pool, beside `s3fs` mounting the same bucket; the sandbox's pause and wake-up; and
-//! the lab's memory.
+//! Create with one OSS mount on a warm pool, beside `s3fs` mounting the same bucket; the sandbox's in-place upgrade, pause
+//! and wake-up; and the lab's memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::document::{self, BUCKET};
 use crate::error::io;
 use crate::peer::S3fs;
 use crate::pool::{self, TEMPLATE};
-use crate::{BenchError, Figure, Options, Unit};
+use crate::{BenchError, Figure, Options, Unit, upgrade};
 
 /// What a create with one mount may take (median, milliseconds).
 const CREATE_LIMIT: f64 = 60.0;
@@ -21,6 +21,9 @@ const CREATE_LIMIT: f64 = 60.0;
 /// What a pause may take, and a wake-up until the mount is back (median, milliseconds).
 const PAUSE_LIMIT: f64 = 50.0;
 const RESUME_LIMIT: f64 = 150.0;
+
+/// What a change of the image may take until the sandbox is ready with its mount (median, milliseconds).
+const UPGRADE_LIMIT: f64 = 300.0;
 
 /// What a lab with four warm sandboxes may hold (mebibytes).
 const MEMORY_LIMIT: f64 = 250.0;
@@ -91,6 +94,7 @@ async fn measure_on(
     }
     let times = [
         ("create with one OSS mount", creates, CREATE_LIMIT),
+        ("in-place upgrade with one OSS mount", each(|life| life.upgrade), UPGRADE_LIMIT),
         ("pause", each(|life| life.pause), PAUSE_LIMIT),
         ("resume with one OSS mount", each(|life| life.resume), RESUME_LIMIT),
     ];
@@ -104,6 +108,7 @@ async fn measure_on(
 /// What the calls of one sandbox's life took, in milliseconds.
 struct Life {
     create: f64,
+    upgrade: f64,
     pause: f64,
     resume: f64,
 }
@@ -135,11 +140,13 @@ async fn live(e2b: &Client, kubernetes: &kube::Client) -> Result<Life, BenchErro
     let started = Instant::now();
     e2b.connect(&id, None).await.map_err(client("wake a sandbox up"))?;
     let resume = milliseconds(started);
+    // last: it is seen in the object, and the manager may see it a little later
+    let upgrade = upgrade::image(kubernetes, &id).await?;
     e2b.kill(&id).await.map_err(client("kill a sandbox"))?;
-    Ok(Life { create, pause, resume })
+    Ok(Life { create, upgrade, pause, resume })
 }
 
-fn milliseconds(since: Instant) -> f64 {
+pub(crate) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 

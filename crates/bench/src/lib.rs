@@ -18,6 +18,7 @@ mod nfs_cp;
 mod peer;
 mod pool;
 mod report;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -38,7 +39,8 @@ pub struct Options {
     pub rounds: usize,
 }
 
-/// `bench boot`: start to verdict with its parts; create with one OSS mount on a warm pool, pause and resume; memory. `progress` is
+/// `bench boot`: start to verdict with its parts; create with one OSS mount on a warm pool, in-place upgrade, pause and
+/// resume; memory. `progress` is
 /// told what is being measured.
 ///
 /// # Errors

@@ -14,6 +14,7 @@
 //! sandboxes as a [`Cache`], and says in a [`ClaimRequest`] whose the sandbox becomes and with what.
 
 mod cache;
+mod change;
 mod fresh;
 mod guard;
 mod janitor;
@@ -39,6 +40,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 pub use cache::{Cache, Cached, Key};
+pub use change::check_change;
 pub use request::{ClaimRequest, EmptyPool, check_runtimes};
 
 use guard::Guard;
@@ -195,9 +197,10 @@ impl Claimer {
 
     /// Everything between the write and the acknowledgement.
     async fn prepare(&self, request: &ClaimRequest, taken: Taken) -> Result<Prepared, Failed> {
-        let Taken { mut sandbox, token, mut guard, fresh } = taken;
-        // Policies select a pod by the label that says no; it has to be there before anything is mounted.
-        if fresh || request.pod_labels.contains_key(labels::ALLOW_INTERNET_ACCESS) {
+        let Taken { mut sandbox, token, mut guard, fresh, changed } = taken;
+        // Policies select a pod by the label that says no; it has to be there before anything is mounted. So has the
+        // container that is asked for: an update replaces the one that is there.
+        if fresh || changed || request.pod_labels.contains_key(labels::ALLOW_INTERNET_ACCESS) {
             sandbox = ready::wait(self, &cache::key_of(sandbox.as_ref()), request.ready_limit).await?;
         }
         if let Some(token) = &token {

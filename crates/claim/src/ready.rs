@@ -66,6 +66,12 @@ fn progress(sandbox: &Sandbox) -> Progress {
     {
         return Progress::Hopeless(refused.message.clone());
     }
+    let update = conditions::find(&status.conditions, types::INPLACE_UPDATE);
+    if let Some(failed) = update.filter(|update| update.reason == reasons::FAILED)
+        && failed.observed_generation == sandbox.metadata.generation
+    {
+        return Progress::Hopeless(failed.message.clone());
+    }
     let seen = status.observed_generation >= sandbox.metadata.generation;
     let updating = ready.is_some_and(|ready| ready.reason == reasons::INPLACE_UPDATING);
     let is_ready = status.phase == SandboxPhase::Running && state::is_ready(sandbox);
@@ -120,6 +126,26 @@ mod tests {
     #[case(sandbox(SandboxPhase::Failed, false, "PodReady", ""), Progress::Hopeless("phase Failed".into()))]
     fn readiness(#[case] sandbox: Sandbox, #[case] expected: Progress) {
         assert_eq!(progress(&sandbox), expected);
+    }
+
+    #[rstest]
+    #[case(Some(2), Progress::Hopeless("too much".into()))]
+    #[case(Some(1), Progress::Ready)]
+    fn an_update_that_failed(#[case] generation: Option<i64>, #[case] expected: Progress) {
+        let mut failed = sandbox(SandboxPhase::Running, true, "PodReady", "");
+        if let Some(status) = &mut failed.status {
+            let conditions = &mut status.conditions;
+            conditions::set(
+                conditions,
+                types::INPLACE_UPDATE,
+                false,
+                reasons::FAILED,
+                "too much",
+                Timestamp::UNIX_EPOCH,
+            );
+            conditions[1].observed_generation = generation;
+        }
+        assert_eq!(progress(&failed), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::crd::{CsiMountConfig, SandboxSet};
+use contract::crd::{CsiMountConfig, InplaceUpdate, SandboxSet};
 use contract::errors::{Code, Problem};
 use contract::extensions::Retention;
 use contract::names::{RUNTIME_AGENT, RUNTIME_CSI};
@@ -38,6 +38,8 @@ pub struct ClaimRequest {
     pub intents: Vec<CsiMountConfig>,
     /// The same mounts, ready for the driver.
     pub mounts: Vec<ResolvedMount>,
+    /// What to change of the first container; see [`crate::check_change`].
+    pub change: InplaceUpdate,
     /// Environment of the runtime.
     pub environment: BTreeMap<String, String>,
     /// Labels of the user's for the Sandbox and its pod; undone when the sandbox is recycled.
@@ -77,6 +79,7 @@ impl ClaimRequest {
             owner: owner.into(),
             intents: Vec::new(),
             mounts: Vec::new(),
+            change: InplaceUpdate::default(),
             environment: BTreeMap::new(),
             user_labels: BTreeMap::new(),
             user_annotations: BTreeMap::new(),

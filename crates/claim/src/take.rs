@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::cache::key_of;
 use crate::guard::Guard;
 use crate::pick::pick;
-use crate::{Busy, ClaimRequest, Claimer, EmptyPool, fresh, milliseconds};
+use crate::{Busy, ClaimRequest, Claimer, EmptyPool, change, fresh, milliseconds};
 
 /// Time for everything else of a claim, after which one that nobody acknowledged is nobody's.
 const SLACK: Duration = Duration::from_secs(30);
@@ -31,6 +31,16 @@ pub(crate) struct Taken {
     pub(crate) guard: Guard,
     /// Whether it was made for this claim and has yet to become ready.
     pub(crate) fresh: bool,
+    /// Whether its container is to be another one than the pool's.
+    pub(crate) changed: bool,
+}
+
+/// What a claim writes into a sandbox and has to remember.
+struct Marks {
+    /// The access token of its runtime.
+    token: Option<String>,
+    /// Whether its container changes.
+    changed: bool,
 }
 
 impl Claimer {
@@ -72,14 +82,14 @@ impl Claimer {
         let mut sandbox = candidate.clone();
         sandbox.metadata.managed_fields = None;
         sandbox.metadata.owner_references = None;
-        let token = self.mark(request, &mut sandbox);
-        self.write(request, sandbox, Some(busy), token).await
+        let marks = self.mark(request, &mut sandbox);
+        self.write(request, sandbox, Some(busy), marks).await
     }
 
     async fn take_fresh(&self, request: &Arc<ClaimRequest>) -> Result<Taken, Problem> {
         let mut sandbox = fresh::sandbox(&request.set, request.template.as_ref());
-        let token = self.mark(request, &mut sandbox);
-        let taken = self.write(request, sandbox, None, token).await?;
+        let marks = self.mark(request, &mut sandbox);
+        let taken = self.write(request, sandbox, None, marks).await?;
         taken.ok_or_else(|| {
             Problem::new(Code::Internal, "a sandbox of the same random name exists already, try again")
         })
@@ -105,7 +115,7 @@ impl Claimer {
         request: &Arc<ClaimRequest>,
         sandbox: Sandbox,
         busy: Option<Busy>,
-        token: Option<String>,
+        Marks { token, changed }: Marks,
     ) -> Result<Option<Taken>, Problem> {
         let (claimer, request) = (self.clone(), request.clone());
         let write = tokio::spawn(async move {
@@ -131,13 +141,13 @@ impl Claimer {
             let how = json!({"milliseconds": milliseconds(started), "fresh": fresh, "pool": request.set.name_any()});
             claimer.milestone("claimed", &sandbox, how);
             let guard = Guard::new(claimer, sandbox.clone(), busy, request.keep_failed);
-            Ok(Some(Taken { sandbox, token, guard, fresh }))
+            Ok(Some(Taken { sandbox, token, guard, fresh, changed }))
         });
         write.await.map_err(|_| Problem::new(Code::Internal, "the claim's write was interrupted"))?
     }
 
-    /// Writes into `sandbox` whose it is and what it was claimed with; gives back the access token.
-    fn mark(&self, request: &ClaimRequest, sandbox: &mut Sandbox) -> Option<String> {
+    /// Writes into `sandbox` whose it is and what it was claimed with.
+    fn mark(&self, request: &ClaimRequest, sandbox: &mut Sandbox) -> Marks {
         let token = (!request.skip_init_runtime).then(|| uuid::Uuid::new_v4().to_string());
         if let (Some(journal), Some(token)) = (&self.shared.options.journal, &token) {
             journal.conceal(token);
@@ -150,7 +160,9 @@ impl Claimer {
         all.insert(labels::SANDBOX_NAME.to_owned(), name.clone());
         let notes = self.annotations(request, token.as_deref());
         sandbox.annotations_mut().extend(notes);
+        let mut changed = false;
         if let Some(template) = &mut sandbox.spec.template {
+            changed = change::apply(template, &request.change);
             let mut pod_labels = request.user_labels.clone();
             pod_labels.extend(request.pod_labels.clone());
             pod_labels.insert(labels::OWNER.to_owned(), request.owner.clone());
@@ -160,7 +172,7 @@ impl Claimer {
         }
         sandbox.spec.pause_time = request.pause_time.map(Time);
         sandbox.spec.shutdown_time = request.shutdown_time.map(Time);
-        token
+        Marks { token, changed }
     }
 
     fn annotations(&self, request: &ClaimRequest, token: Option<&str>) -> BTreeMap<String, String> {

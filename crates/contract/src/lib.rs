@@ -29,6 +29,7 @@ pub mod names;
 pub mod network;
 pub mod paths;
 pub mod publish;
+pub mod qos;
 pub mod quantity;
 pub mod request;
 pub mod resolve;

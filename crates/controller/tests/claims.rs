@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use contract::conditions::{self, types};
 use contract::crd::{ClaimPhase, Sandbox, SandboxClaim, SandboxSet};
-use k8s_openapi::api::core::v1::PersistentVolume;
-use kube::api::{DeleteParams, ListParams};
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -202,6 +202,28 @@ async fn a_cause_that_is_mended_in_time_is_no_failure() {
     lab.until::<SandboxClaim>("the cause is told", |all| message(&all[0]).contains("oss-pv")).await;
     lab.volume("demo").await;
     assert_eq!(completed_with_time(&lab).await.0, "AllReplicasClaimed");
+}
+
+#[tokio::test]
+async fn another_image_is_there_before_the_claim_initialises_the_runtime_and_only_the_claim_does() {
+    let lab = Lab::new().await;
+    let runtime = willing_runtime().await;
+    pool(&lab, &runtime, 1).await;
+    claim(&lab, json!({"inplaceUpdate": {"image": "two"}})).await;
+    let is_updated =
+        |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.containers[0].image.as_deref() == Some("two"));
+    let pods = lab.until::<Pod>("the pod is updated", |pods| pods.iter().any(is_updated)).await;
+    let pod = pods.iter().find(|pod| is_updated(pod)).expect("just seen");
+    assert_eq!(runtime.received_requests().await.map(|all| all.len()), Some(0));
+    let container = json!({"name": "main", "image": "two", "imageID": "two", "ready": true, "restartCount": 1,
+        "containerID": "new", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}});
+    let patch = Patch::Merge(json!({"status": {"containerStatuses": [container]}}));
+    lab.api::<Pod>().patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.expect("patched");
+    assert_eq!(completed(&lab).await, ("AllReplicasClaimed".to_owned(), "Completed: 1/1 claimed".to_owned()));
+    assert_eq!(runtime.received_requests().await.map(|all| all.len()), Some(1));
+    let sandbox = taken(&lab).await.remove(0);
+    let known = sandbox.status.and_then(|status| status.pod_info).and_then(|info| info.annotations);
+    assert_eq!(known.expect("notes")["agents.kruise.io/initialized-container"], "new");
 }
 
 #[tokio::test]

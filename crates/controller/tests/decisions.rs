@@ -1,8 +1,12 @@
 //! What is decided about one Sandbox, as tables (`kubernetes.md` §5.1 to §5.3, §5.7, §5.10).
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
 
+#[path = "decisions/in_place.rs"]
+mod in_place;
 #[path = "decisions/pausing.rs"]
 mod pausing;
+#[path = "decisions/upgrading.rs"]
+mod upgrading;
 
 use contract::conditions::{self, types};
 use contract::crd::{Sandbox, SandboxPhase};

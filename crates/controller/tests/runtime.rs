@@ -5,6 +5,8 @@
 #[path = "runtime/pausing.rs"]
 mod pausing;
 mod support;
+#[path = "runtime/updating.rs"]
+mod updating;
 
 use std::time::Duration;
 

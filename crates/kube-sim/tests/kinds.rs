@@ -126,13 +126,22 @@ async fn what_may_not_change_does_not(
 #[tokio::test]
 async fn the_resources_of_a_running_pod_change_only_through_resize() {
     let pods: Api<Pod> = Api::default_namespaced(client());
-    pods.create(&PostParams::default(), &pod("a")).await.expect("created");
-    let more = Patch::Strategic(json!({"spec": {"containers": [
-        {"name": "main", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}}]}}));
+    let resources = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+    let mut small = serde_json::to_value(pod("a")).expect("JSON");
+    small["spec"]["containers"][0]["resources"] = resources("500m");
+    let small: Pod = serde_json::from_value(small).expect("a pod");
+    pods.create(&PostParams::default(), &small).await.expect("created");
+    let change = |resources| {
+        Patch::Strategic(json!({"spec": {"containers": [{"name": "main", "resources": resources}]}}))
+    };
+    let more = change(resources("1"));
     assert_eq!(refusal(pods.patch("a", &PatchParams::default(), &more).await).code, 422);
     let resized =
         pods.patch_subresource("resize", "a", &PatchParams::default(), &more).await.expect("resized");
     assert_eq!(resized.metadata.generation, Some(2));
+    let guaranteed = change(json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}));
+    let status = refusal(pods.patch_subresource("resize", "a", &PatchParams::default(), &guaranteed).await);
+    assert!(status.message.contains("Pod QOS Class may not change"), "{}", status.message);
 }
 
 /// A pod with an init container and two containers, one of which has something else at the token's place.

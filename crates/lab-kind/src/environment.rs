@@ -14,9 +14,12 @@ use crate::storage::{Minio, NfsServer};
 use crate::{Folders, KindError};
 use crate::{lock, machine};
 
-/// The names under which scenarios ask for the sandboxes' image: the product document's, and short ones.
-const SANDBOX_IMAGES: [&str; 3] = [
+/// The names under which scenarios ask for the sandboxes' image: the product document's, later versions of it that
+/// sandboxes are upgraded to, and short ones.
+const SANDBOX_IMAGES: [&str; 5] = [
     "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.6",
+    "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.7",
+    "registry-cn-zhangjiakou-vpc.ack.aliyuncs.com/acs/code-interpreter:v1.8",
     "code-interpreter:v1.6",
     "python:3",
 ];

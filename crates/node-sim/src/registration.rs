@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::node::Shared;
 
 /// Resources that the node says it has: so much that no pod is turned away.
-const RESOURCES: [(&str, &str); 4] =
+pub(crate) const RESOURCES: [(&str, &str); 4] =
     [("cpu", "64"), ("memory", "256Gi"), ("ephemeral-storage", "256Gi"), ("pods", "1000")];
 
 /// Creates or refreshes the node's object.

@@ -253,6 +253,54 @@ fn a_changed_image_restarts_that_container_only() {
         assert_eq!(container(&after, "other"), container(&before, "other"));
         assert_ne!(container(&after, "main")["imageID"], container(&before, "main")["imageID"]);
         assert_eq!(container(&after, "main")["image"], "i:2");
+        let change = |image: &str| {
+            Patch::Strategic(json!({"spec": {"containers": [{"name": "main", "image": image}]}}))
+        };
+        let bad = change("registry.invalid/i:3");
+        lab.pods().patch("box", &PatchParams::default(), &bad).await.expect("patched");
+        let held_back = |status: &Value| status["state"]["waiting"]["reason"] == "ImagePullBackOff";
+        let waiting = lab.wait_container("box", "main", "waits for its image", held_back).await;
+        assert_eq!(waiting["imageID"], container(&after, "main")["imageID"], "the last one that there was");
+        lab.pods().patch("box", &PatchParams::default(), &change("i:2")).await.expect("patched");
+        let back = |status: &Value| status["restartCount"] == 2 && !status["state"]["running"].is_null();
+        lab.wait_container("box", "main", "is back at once, without the back-off's wait", back).await;
+    });
+}
+
+#[test]
+fn other_resources_reach_a_running_container_unless_the_node_lacks_them() {
+    enclosed("other_resources_reach_a_running_container_unless_the_node_lacks_them", || async {
+        let lab = Lab::start().await;
+        let mut main = shell("main", "trap 'exit 0' TERM; while :; do sleep 0.01; done");
+        main["resources"] = json!({"requests": {"cpu": "1"}});
+        main["resizePolicy"] = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+        lab.create("box", json!({"containers": [main]})).await;
+        let before = lab.wait_ready("box").await;
+        assert_eq!(container(&before, "main")["resources"], json!({"requests": {"cpu": "1"}}));
+        let resize = async |requests: Value| {
+            let patch =
+                json!({"spec": {"containers": [{"name": "main", "resources": {"requests": requests}}]}});
+            let parameters = PatchParams::default();
+            lab.pods()
+                .patch_subresource("resize", "box", &parameters, &Patch::Strategic(patch))
+                .await
+                .expect("resized");
+        };
+        let has =
+            |requests: Value| move |pod: &Value| container(pod, "main")["resources"]["requests"] == requests;
+        resize(json!({"cpu": "2"})).await;
+        let more = lab.wait_for("box", "has more", has(json!({"cpu": "2"}))).await;
+        assert_eq!(container(&more, "main")["containerID"], container(&before, "main")["containerID"]);
+        resize(json!({"cpu": "65"})).await;
+        let pending =
+            lab.wait_for("box", "is told", |pod| condition(pod, "PodResizePending") == Some("True")).await;
+        assert_eq!(container(&pending, "main")["allocatedResources"], json!({"cpu": "2"}));
+        resize(json!({"cpu": "3", "memory": "1Gi"})).await;
+        let replaced = |pod: &Value| {
+            container(pod, "main")["restartCount"] == 1 && condition(pod, "PodResizePending").is_none()
+        };
+        let pod = lab.wait_for("box", "was started anew for its memory", replaced).await;
+        assert_eq!(container(&pod, "main")["resources"]["requests"], json!({"cpu": "3", "memory": "1Gi"}));
     });
 }
 

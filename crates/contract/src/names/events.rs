@@ -18,6 +18,14 @@ pub const POD_OWNER_MISMATCH: &str = "PodOwnerMismatch";
 pub const INJECTION_CLASH: &str = "InjectionClash";
 /// A changed template can't reach the running pod (Warning).
 pub const INPLACE_UPDATE_FORBIDDEN: &str = "InplaceUpdateForbidden";
+/// A changed template was to reach the running pod, and did not (Warning).
+pub const INPLACE_UPDATE_FAILED: &str = "InplaceUpdateFailed";
+/// A replacing upgrade has made its new pod, and it is ready.
+pub const UPGRADE_POD_REPLACED: &str = "UpgradePodReplaced";
+/// The new pod of a replacing upgrade does not start (Warning).
+pub const UPGRADE_POD_FAILED: &str = "UpgradePodFailed";
+/// A replacing upgrade is done.
+pub const UPGRADE_SUCCEEDED: &str = "UpgradeSucceeded";
 /// The sandbox is being deleted and its pod goes.
 pub const SANDBOX_TERMINATING: &str = "SandboxTerminating";
 /// The runtime was initialised again and the mounts are back.

@@ -143,12 +143,6 @@ fn end(turn: &Turn<'_>) -> Option<End> {
     if turn.claimed >= turn.replicas {
         return Some(End { reason: reasons::ALL_REPLICAS_CLAIMED, cause: None, event: "" });
     }
-    if claim.spec.inplace_update.is_some() {
-        let cause = "inplaceUpdate is not supported by this controller yet: leave it out, and put image and resources \
-            into the SandboxSet";
-        let reason = reasons::FEATURE_GATE_DISABLED;
-        return Some(End { reason, cause: Some(cause.to_owned()), event: events::FEATURE_GATE_DISABLED });
-    }
     let trouble = trouble.map(|trouble| (trouble, trouble.message.clone()));
     if now >= deadline(turn) {
         let limit = claim.spec.claim_timeout.as_deref().unwrap_or("1m");
@@ -413,19 +407,6 @@ mod tests {
         let decision = decide(&observed);
         let message = "Completed: 0/3 claimed; there is no SandboxSet \"pool\" in this namespace";
         assert_eq!(completed(&decision), Some(("SandboxSetNotFound", message)));
-    }
-
-    #[test]
-    fn an_in_place_update_is_refused_with_a_way_out() {
-        let claim = claim(&json!({"inplaceUpdate": {"image": "other"}}), &Value::Null);
-        let decision = decided(&Case { claim: &claim, claimed: 0, under_way: 0, trouble: None });
-        let (reason, message) = completed(&decision).expect("it ends");
-        assert_eq!(
-            (reason, told(&decision).as_slice()),
-            ("FeatureGateDisabled", ["FeatureGateDisabled"].as_slice())
-        );
-        assert!(message.contains("inplaceUpdate is not supported"), "{message}");
-        assert!(decision.actions.is_empty());
     }
 
     #[rstest]

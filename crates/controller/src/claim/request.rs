@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claim::{ClaimRequest, EmptyPool, check_runtimes};
+use claim::{ClaimRequest, EmptyPool, check_change, check_runtimes};
 use contract::crd::template::pod_template;
 use contract::crd::{SandboxClaim, SandboxClaimSpec, SandboxSet, SandboxTemplate};
 use contract::duration;
@@ -36,6 +36,8 @@ pub(super) async fn build(
     check(claim, has_runtime)?;
     let intents = spec.dynamic_volumes_mount.clone().unwrap_or_default();
     check_runtimes(set, &intents)?;
+    let change = spec.inplace_update.clone().unwrap_or_default();
+    check_change(set, &change)?;
     let mounts = resolve_mounts(&context.client, &context.drivers, &intents).await?;
     context.conceal(&mounts);
     let user_annotations = spec.annotations.clone().unwrap_or_default();
@@ -46,6 +48,7 @@ pub(super) async fn build(
         template: referred,
         intents,
         mounts,
+        change,
         environment: spec.env_vars.clone().unwrap_or_default(),
         user_labels: spec.labels.clone().unwrap_or_default(),
         user_annotations,

@@ -7,9 +7,7 @@ use contract::crd::template::pod_template;
 use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, SandboxTemplate};
 use contract::errors::{Code, Problem};
 use contract::hibernation::Verdict;
-use contract::names::{
-    INJECTION_CONFIG, RUNTIME_AGENT, RUNTIME_TLS_PORT, annotations, events, finalizers, labels,
-};
+use contract::names::{INJECTION_CONFIG, RUNTIME_AGENT, RUNTIME_TLS_PORT, annotations, events, finalizers};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,9 +16,9 @@ use kube::api::{DeleteParams, Patch};
 use serde_json::json;
 
 use super::decide::{Action, decide_with, is_owned, owner_mismatch};
-use super::pause;
 use super::pod::build;
 use super::status::merge_patch;
+use super::{in_place, pause};
 use crate::announce::Announcement;
 use crate::api::{Context, delete_exactly, has_code, message_of, parameters, patch_parameters};
 use crate::dispatch::Failure;
@@ -124,7 +122,11 @@ async fn act(
         Action::PauseByDeadline { kept_until } => pause_by_deadline(context, sandbox, *kept_until).await,
         Action::AddFinalizer => add_finalizer(context, sandbox).await,
         Action::PatchPodMetadata { revision } => match pod {
-            Some(pod) => patch_pod_metadata(context, sandbox, pod, revision).await,
+            Some(pod) => in_place::patch_metadata(context, sandbox, pod, revision).await,
+            None => Ok(()),
+        },
+        Action::UpdatePod { revision } => match pod {
+            Some(pod) => in_place::update(context, sandbox, pod, revision, status).await,
             None => Ok(()),
         },
         Action::DeleteSandbox => delete_sandbox(context, sandbox).await,
@@ -291,29 +293,6 @@ async fn delete_pod(context: &Context, sandbox: &Sandbox, how: &DeleteParams) ->
     }
 }
 
-async fn patch_pod_metadata(
-    context: &Context,
-    sandbox: &Sandbox,
-    pod: &Pod,
-    revision: &str,
-) -> Result<(), Failure> {
-    let Some(raw) = &sandbox.spec.template else { return Ok(()) };
-    let metadata = pod_template(raw)?.metadata.unwrap_or_default();
-    let mut pod_labels = metadata.labels.unwrap_or_default();
-    pod_labels.insert(labels::POD_TEMPLATE_HASH.to_owned(), revision.to_owned());
-    let patch = json!({"metadata": {
-        "uid": pod.uid(),
-        "labels": pod_labels,
-        "annotations": metadata.annotations.unwrap_or_default(),
-    }});
-    let pods = context.namespaced::<Pod>(&namespace(sandbox));
-    match pods.patch(&pod.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(()),
-        Err(error) if has_code(&error, 404) => Ok(()),
-        Err(error) => Err(failed("update the pod of", object(sandbox))(error)),
-    }
-}
-
 async fn delete_sandbox(context: &Context, sandbox: &Sandbox) -> Result<(), Failure> {
     let sandboxes = context.namespaced::<Sandbox>(&namespace(sandbox));
     let uid = sandbox.uid().unwrap_or_default();
@@ -386,14 +365,14 @@ async fn write_status(context: &Context, sandbox: &Sandbox, status: &SandboxStat
     }
 }
 
-fn namespace(sandbox: &Sandbox) -> String {
+pub(super) fn namespace(sandbox: &Sandbox) -> String {
     sandbox.namespace().unwrap_or_default()
 }
 
-fn object(sandbox: &Sandbox) -> String {
+pub(super) fn object(sandbox: &Sandbox) -> String {
     format!("Sandbox/{}/{}", namespace(sandbox), sandbox.name_any())
 }
 
-fn failed(action: &'static str, object: String) -> impl FnOnce(kube::Error) -> Failure {
+pub(super) fn failed(action: &'static str, object: String) -> impl FnOnce(kube::Error) -> Failure {
     move |source| Failure::Api { action, object, source }
 }

@@ -10,9 +10,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::deadlines::{self, Due};
-use super::in_place::{self, InPlace};
+use super::in_place::{self, Standing};
 use super::initialisation::{self, Attempt};
-use super::{pause, ready, resume, status};
+use super::{pause, ready, resume, status, upgrade};
 use crate::announce::Announcement;
 
 /// One thing to do to the API.
@@ -41,6 +41,11 @@ pub enum Action {
     AddFinalizer,
     /// Bring the pod's labels, annotations and hash up to date without touching its containers.
     PatchPodMetadata {
+        /// The revision that the pod then has.
+        revision: String,
+    },
+    /// Bring the pod's images and resources up to date, with labels, annotations and hash, and note what it was.
+    UpdatePod {
         /// The revision that the pod then has.
         revision: String,
     },
@@ -143,7 +148,7 @@ fn live(
         return Decision::default();
     }
     let mut decision = Decision::default();
-    if !sandbox.annotations().contains_key(annotations::HASH_IMMUTABLE_PART) {
+    if needs_immutable_hash(sandbox, pod, &old.phase) {
         decision.actions.push(Action::WriteImmutableHash(hash::immutable_part(sandbox)));
     }
     let mut status = SandboxStatus {
@@ -157,12 +162,26 @@ fn live(
         SandboxPhase::Running => running(sandbox, pod, attempt, storage, now, &mut status, &mut decision),
         SandboxPhase::Paused => pause::follow(sandbox, pod, now, &mut status, &mut decision),
         SandboxPhase::Resuming => resume::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
-        // upgrading and recycling are not this controller's business yet
+        SandboxPhase::Upgrading => upgrade::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
+        // recycling is not this controller's business yet
         _ => {}
     }
     announce_phase(&old.phase, &status, &mut decision);
     decision.status = Some(status);
     decision
+}
+
+/// Once in a Sandbox's life, and again for the pod of a wake-up or an upgrade: that one is made from the template of now, and it is
+/// what later changes are measured by.
+fn needs_immutable_hash(sandbox: &Sandbox, pod: Option<&Pod>, phase: &SandboxPhase) -> bool {
+    match sandbox.annotations().get(annotations::HASH_IMMUTABLE_PART) {
+        None => true,
+        Some(written) => {
+            let makes_a_pod =
+                matches!(phase, SandboxPhase::Resuming | SandboxPhase::Upgrading) && pod.is_none();
+            makes_a_pod && *written != hash::immutable_part(sandbox)
+        }
+    }
 }
 
 /// The hash of the template; as it was while paused, so that a change made meanwhile is noticed (§5.6).
@@ -218,7 +237,8 @@ pub(super) fn own_pod<'a>(
     Some(pod)
 }
 
-/// §5.3, with the beginning of a pause or its refusal (§5.6), the in-place update of labels and annotations (§5.8) and the runtime's re-initialisation (§5.4).
+/// §5.3, with the beginning of a pause or its refusal (§5.6), the in-place update (§5.8) and the runtime's
+/// re-initialisation (§5.4), which comes after it: an update replaces what was initialised.
 fn running(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
@@ -245,6 +265,10 @@ fn running(
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
         return finish(status, phase, now);
     }
+    // an upgrade beats a pause (§1.8)
+    if upgrade::begin(sandbox, pod, now, status, decision) {
+        return;
+    }
     if sandbox.spec.paused && *storage == Verdict::Possible {
         return pause::begin(now, status);
     }
@@ -253,27 +277,13 @@ fn running(
         decision.actions.push(Action::DropFinalizer);
     }
     status::copy_pod(status, pod);
-    match in_place::compare(sandbox, pod) {
-        InPlace::UpToDate | InPlace::ContainersChanged => {}
-        InPlace::MetadataChanged => {
-            let revision = status.update_revision.clone().unwrap_or_default();
-            decision.actions.push(Action::PatchPodMetadata { revision });
-        }
-        InPlace::Forbidden => forbid(sandbox, decision),
+    match in_place::follow(sandbox, pod, now, status, decision) {
+        Standing::InFlight(missing) => return ready::hold_for_update(status, &missing, now),
+        Standing::Completed => initialisation::leave_to_claim(sandbox, pod, status),
+        Standing::Settled => {}
     }
     let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
     ready::sync(status, pod, held, now);
-}
-
-/// One event per generation.
-fn forbid(sandbox: &Sandbox, decision: &mut Decision) {
-    let observed = sandbox.status.as_ref().and_then(|status| status.observed_generation);
-    if observed != sandbox.metadata.generation {
-        decision.events.push(Announcement::warning(
-            events::INPLACE_UPDATE_FORBIDDEN,
-            "Only labels, annotations, images and resources can change in place, the pod is left as it is",
-        ));
-    }
 }
 
 pub(super) fn finish(status: &mut SandboxStatus, pod_phase: &str, now: Timestamp) {
@@ -320,6 +330,10 @@ fn announce_phase(before: &SandboxPhase, status: &SandboxStatus, decision: &mut 
         SandboxPhase::Running if *before == SandboxPhase::Resuming => {
             Announcement::normal(reason, "Sandbox woke up")
         }
+        SandboxPhase::Running if *before == SandboxPhase::Upgrading => {
+            Announcement::normal(reason, "Sandbox was upgraded")
+        }
+        SandboxPhase::Upgrading => Announcement::normal(reason, "Sandbox is upgraded, its pod is replaced"),
         SandboxPhase::Running => Announcement::normal(reason, "Sandbox started"),
         SandboxPhase::Paused => Announcement::normal(reason, "Sandbox is paused, its pod goes"),
         SandboxPhase::Resuming => Announcement::normal(reason, "Sandbox wakes up, a new pod is made"),

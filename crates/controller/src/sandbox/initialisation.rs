@@ -67,6 +67,16 @@ pub(super) fn expect_another(status: &mut SandboxStatus) {
     remember(status, NONE_YET);
 }
 
+/// An update was completed. While the sandbox is being claimed, its new main container is the claim's to initialise: it
+/// waits for that update, and for nothing before.
+pub(super) fn leave_to_claim(sandbox: &Sandbox, pod: &Pod, status: &mut SandboxStatus) {
+    if is_being_claimed(sandbox)
+        && let Some(container) = main_container(pod)
+    {
+        remember(status, container);
+    }
+}
+
 /// Decides what the main container's runtime needs, and says why Ready is held meanwhile.
 pub(super) fn follow(
     sandbox: &Sandbox,

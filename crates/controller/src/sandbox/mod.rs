@@ -4,6 +4,7 @@
 //! Sandbox + pod + storage + now ─► decide ─► actions (create pod, delete, …), status, events, next deadline
 //!                                       │
 //!                                    act: the API calls; a pod that can't be made ends up in the status
+//!                                    in_place: what of a changed template reaches the running pod
 //!                                    initialise: the runtime of a replaced container, beside the turns
 //! ```
 
@@ -18,6 +19,7 @@ mod pod;
 mod ready;
 mod resume;
 mod status;
+mod upgrade;
 
 pub(crate) use act::reconcile;
 pub use decide::{Action, Decision, decide, decide_with};

@@ -35,6 +35,11 @@ pub(super) fn sync(status: &mut SandboxStatus, pod: &Pod, held: Option<&str>, no
     conditions::set(&mut status.conditions, types::READY, is_ready, reason, &message, now);
 }
 
+/// An update is in flight: whatever the pod says may still be of the containers of before.
+pub(super) fn hold_for_update(status: &mut SandboxStatus, missing: &str, now: Timestamp) {
+    conditions::set(&mut status.conditions, types::READY, false, reasons::INPLACE_UPDATING, missing, now);
+}
+
 fn waiting(status: &PodStatus) -> Option<&ContainerStateWaiting> {
     let mut containers =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());

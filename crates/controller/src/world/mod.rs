@@ -117,6 +117,14 @@ impl World {
     }
 
     /// Takes in the API's answer to the controller's own write.
+    pub(crate) fn wrote_pod(&self, pod: Pod) {
+        let change = self.write().pods.wrote(pod);
+        if let Some(change) = change {
+            self.queue.push(Key::Sandbox(change.name));
+        }
+    }
+
+    /// Takes in the API's answer to the controller's own write.
     pub(crate) fn wrote_claim(&self, claim: SandboxClaim) {
         let change = self.write().claims.wrote(claim);
         if let Some(change) = change {

@@ -114,8 +114,9 @@ fn a_wake_up_makes_a_pod_and_waits_for_it(
     #[case] phase: &str,
     #[case] events: &[&str],
 ) {
+    let sleeper = held(in_phase("Resuming"));
     let waking = with_conditions(
-        held(in_phase("Resuming")),
+        with_immutable_hash(sleeper.clone(), &hash::immutable_part(&sleeper)),
         &[(types::SANDBOX_PAUSED, true, "StopPauseSucceed"), (types::SANDBOX_RESUMED, false, "CreatePod")],
     );
     let decision = decide(&waking, pod.as_ref(), None, now());

@@ -172,7 +172,9 @@ pub(super) fn check(pod: &Value, before: Option<(Part, &Value)>) -> Vec<Cause> {
             &policies.map(Value::from),
         ));
     }
-    if let Some((part, current)) = before
+    if let Some((Part::Resize, current)) = before {
+        causes.extend(check_resize(&current["spec"], spec));
+    } else if let Some((part, current)) = before
         && !matches!(part, Part::Status)
         && !unchanged(part, &current["spec"], spec)
     {
@@ -245,25 +247,39 @@ fn check_container(container: &Value, field: &str, volumes: &BTreeSet<&str>, cau
     }
 }
 
+/// What is wrong with other resources for a running pod.
+fn check_resize(old: &Value, new: &Value) -> Vec<Cause> {
+    if !unchanged(Part::Resize, old, new) {
+        return vec![Cause::forbidden("spec", "only cpu and memory resources are mutable")];
+    }
+    let (before, after) = (quality_of_service(old), quality_of_service(new));
+    if before == after {
+        return Vec::new();
+    }
+    let detail = "Pod QOS Class may not change as a result of resizing";
+    vec![Cause::invalid("spec", &json!(after), detail)]
+}
+
 /// Whether only those members of a running pod's spec differ that may.
 fn unchanged(part: Part, old: &Value, new: &Value) -> bool {
     let comparable = |spec: &Value| {
         let mut spec = spec.clone();
         for list in CONTAINER_LISTS {
             for container in items_mut(&mut spec[list]) {
-                if let Some(members) = container.as_object_mut() {
+                if part == Part::Resize {
+                    blank_resizable(container);
+                } else if let Some(members) = container.as_object_mut() {
                     members.remove("image");
                     members.remove("imagePullPolicy");
-                    if part == Part::Resize {
-                        members.remove("resources");
-                    }
                 }
             }
         }
         if let Some(members) = spec.as_object_mut() {
-            members.remove("activeDeadlineSeconds");
-            members.remove("tolerations");
-            members.remove("terminationGracePeriodSeconds");
+            if part != Part::Resize {
+                members.remove("activeDeadlineSeconds");
+                members.remove("tolerations");
+                members.remove("terminationGracePeriodSeconds");
+            }
             if part == Part::EphemeralContainers {
                 members.remove("ephemeralContainers");
             }
@@ -272,6 +288,18 @@ fn unchanged(part: Part, old: &Value, new: &Value) -> bool {
         spec
     };
     comparable(old) == comparable(new)
+}
+
+/// Takes away what a resize may change.
+fn blank_resizable(container: &mut Value) {
+    let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) else { return };
+    for list in ["requests", "limits"] {
+        let Some(amounts) = resources.get_mut(list).and_then(Value::as_object_mut) else { continue };
+        amounts.retain(|name, _| name != "cpu" && name != "memory");
+        if amounts.is_empty() {
+            resources.remove(list);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -328,6 +356,26 @@ mod tests {
         let mut new = old.clone();
         *new.pointer_mut(pointer).expect("in the sample") = value;
         assert_eq!(check(&new, Some((Part::Main, &old))).is_empty(), allowed);
+    }
+
+    #[rstest]
+    #[case::more(json!({"requests": {"cpu": "2", "memory": "2Gi"}}), None)]
+    #[case::of_another_class(json!({}), Some("Pod QOS Class may not change"))]
+    #[case::something_else(json!({"requests": {"cpu": "1", "gpu": "1"}}), Some("only cpu and memory resources are mutable"))]
+    fn resources_change_through_resize(#[case] resources: Value, #[case] refused: Option<&str>) {
+        let mut old = pod();
+        old["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
+        complete(&mut old, "now");
+        let mut new = old.clone();
+        new["spec"]["containers"][0]["resources"] = resources;
+        let causes = check(&new, Some((Part::Resize, &old)));
+        assert_eq!(causes.len(), usize::from(refused.is_some()), "{causes:?}");
+        assert!(
+            causes.iter().all(|cause| refused.is_some_and(|said| cause.message.contains(said))),
+            "{causes:?}"
+        );
+        new["spec"]["containers"][0]["image"] = json!("other");
+        assert!(!check(&new, Some((Part::Resize, &old))).is_empty(), "an image is no resource");
     }
 
     #[rstest]

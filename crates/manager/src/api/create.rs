@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use claim::{ClaimRequest, EmptyPool, check_runtimes};
-use contract::crd::{CsiMountConfig, SandboxSet};
+use claim::{ClaimRequest, EmptyPool, check_change, check_runtimes};
+use contract::crd::{CsiMountConfig, InplaceUpdate, InplaceUpdateResources, SandboxSet};
 use contract::duration::retention;
 use contract::errors::Code;
 use contract::extensions::Extensions;
@@ -18,6 +18,7 @@ use contract::names::{annotations, events, labels, metadata_keys};
 use contract::request;
 use contract::resolve::ResolvedMount;
 use http::StatusCode;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 use serde::Deserialize;
 use serde_json::Value;
@@ -80,12 +81,13 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<Order, A
             "mounting storage is switched off on this manager; ask its operator, or leave the mounts out";
         return Err(ApiError::new(Code::MountsNotAllowed, message));
     }
-    refuse_unsupported(&extensions)?;
     let timeout = timeout(manager, body.timeout)?;
     let network = body.network.map(NetworkRules::checked).transpose()?.filter(|rules| !rules.is_empty());
     let set = template(manager, &caller, &body.template_id)?;
     refuse_names(&extensions, &body.template_id)?;
     check_runtimes(&set, &intents)?;
+    let change = change(&extensions);
+    check_change(&set, &change)?;
     manager.check_quota(&caller, &set)?;
     let mounts = resolve(manager, &intents).await?;
     let auto_pause = body.auto_pause.unwrap_or_default();
@@ -108,6 +110,7 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<Order, A
         template: manager.referred_template(&set),
         intents,
         mounts,
+        change,
         environment: body.env_vars.unwrap_or_default(),
         user_labels: extensions.labels.clone(),
         user_annotations: metadata,
@@ -228,15 +231,13 @@ fn refuse_names(extensions: &Extensions, template: &str) -> Result<(), ApiError>
     Ok(())
 }
 
-fn refuse_unsupported(extensions: &Extensions) -> Result<(), ApiError> {
-    for (key, value) in [
-        (metadata_keys::IMAGE, &extensions.image),
-        (metadata_keys::CPU_REQUEST, &extensions.cpu_request),
-        (metadata_keys::CPU_LIMIT, &extensions.cpu_limit),
-    ] {
-        if value.is_some() {
-            return Err(ApiError::not_supported(&format!("changing a sandbox at create ({key})")));
-        }
-    }
-    Ok(())
+/// What the sandbox's first container is to be instead of the template's.
+fn change(extensions: &Extensions) -> InplaceUpdate {
+    let cpu = |value: &Option<String>| {
+        value.clone().map(|value| BTreeMap::from([("cpu".to_owned(), Quantity(value))]))
+    };
+    let (requests, limits) = (cpu(&extensions.cpu_request), cpu(&extensions.cpu_limit));
+    let resources =
+        (requests.is_some() || limits.is_some()).then_some(InplaceUpdateResources { requests, limits });
+    InplaceUpdate { image: extensions.image.clone(), resources }
 }

@@ -69,6 +69,33 @@ async fn a_member_that_somebody_else_changed_is_tried_again_with_its_newest_vers
 }
 
 #[tokio::test]
+async fn another_image_is_waited_for_before_the_runtime_is_asked_for_anything() {
+    let (lab, envd) = (Lab::new().await, Envd::start().await);
+    lab.pool(POOL, &[&envd]).await;
+    let member = format!("{POOL}-0");
+    let controller = async {
+        eventually("the member has the image", || async {
+            let template = lab.sandboxes().get(&member).await.expect("there").spec.template;
+            template.is_some_and(|template| template["spec"]["containers"][0]["image"] == "other:1")
+        })
+        .await;
+        assert!(envd.seen("/init").is_empty(), "the old container is not the caller's");
+        lab.make_ready(&member, &envd).await
+    };
+    let metadata = json!({"e2b.agents.kruise.io/image": "other:1", "e2b.agents.kruise.io/cpu-limit": "3"});
+    let (created, sandbox) = tokio::join!(lab.create(json!({"metadata": metadata})), controller);
+    assert_eq!(name(&created), member);
+    let template = sandbox.spec.template.clone().expect("inline");
+    let resources = json!({"limits": {"cpu": "3", "memory": "512Mi"}});
+    assert_eq!(
+        template["spec"]["containers"][0],
+        json!({"name": "sandbox", "image": "other:1", "resources": resources})
+    );
+    assert_eq!(sandbox.annotations().get("e2b.agents.kruise.io/image"), None, "consumed");
+    assert_eq!(lab.milestones(), ["claimed", "initialised"]);
+}
+
+#[tokio::test]
 async fn an_empty_pool_makes_a_sandbox_and_waits_for_it() {
     let (lab, envd) = (Lab::new().await, Envd::start().await);
     lab.pool(POOL, &[]).await;

@@ -76,8 +76,8 @@ async fn refusals_are_json_with_equal_codes(
     400
 )]
 #[case::image(
-    r#"{"templateID":"code-interpreter","metadata":{"e2b.agents.kruise.io/image":"other:1"}}"#,
-    501
+    r#"{"templateID":"code-interpreter","metadata":{"e2b.agents.kruise.io/image":"two words"}}"#,
+    400
 )]
 #[tokio::test]
 async fn creates_that_are_refused(#[case] body: &str, #[case] expected: u16) {

@@ -13,7 +13,7 @@ use super::container::Directive;
 use super::exec::Running;
 use super::handler::{Action, Target};
 use super::termination::terminate;
-use super::{PodContext, probe};
+use super::{PodContext, probe, resize};
 use crate::events::EventType;
 use crate::runtime::Exit;
 
@@ -65,8 +65,10 @@ pub(super) enum Why {
     Ended,
     /// The worker wants it stopped.
     Stopped,
-    /// Its definition changed.
+    /// Its image changed.
     Replaced,
+    /// Its resources changed, and its policy wants it started anew with others.
+    Resized,
 }
 
 /// Attends to a running container until it has ended.
@@ -93,6 +95,7 @@ pub(super) async fn attend(attempt: &Attempt<'_>, directive: &mut watch::Receive
     };
     tokio::pin!(life);
     let mut condemned = None;
+    let mut resources = attempt.container.resources.clone();
     let why = loop {
         tokio::select! {
             exit = process.wait() => return (exit, Why::Ended),
@@ -104,7 +107,8 @@ pub(super) async fn attend(attempt: &Attempt<'_>, directive: &mut watch::Receive
                 _ if changed.is_err() => break Why::Stopped,
                 Directive::Stop(_) => break Why::Stopped,
                 Directive::Run(new) if new.image != attempt.container.image => break Why::Replaced,
-                Directive::Run(_) => {}
+                Directive::Run(new) if resize::needs_restart(resources.as_ref(), &new) => break Why::Resized,
+                Directive::Run(new) => resources.clone_from(&new.resources),
             }
         }
     };
@@ -113,6 +117,7 @@ pub(super) async fn attend(attempt: &Attempt<'_>, directive: &mut watch::Receive
         (Why::Replaced, None) => {
             format!("Container {} definition changed, will be restarted", attempt.container.name)
         }
+        (Why::Resized, None) => format!("Container {} resize requires restart", attempt.container.name),
         _ => format!("Stopping container {}", attempt.container.name),
     };
     attempt.event(EventType::Normal, "Killing", message);

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateWaiting, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateWaiting, PodSpec, ResourceRequirements,
+};
 use tokio::sync::watch;
 
 use super::exec::Running;
@@ -34,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) image: String,
     pub(crate) image_id: String,
     pub(crate) container_id: Option<String>,
+    /// What the node gives it.
+    pub(crate) resources: Option<ResourceRequirements>,
     pub(crate) state: ContainerState,
     pub(crate) last_state: Option<ContainerState>,
     pub(crate) restart_count: i32,
@@ -55,6 +59,10 @@ impl Record {
             image: container.image.clone().unwrap_or_default(),
             image_id: String::new(),
             container_id: None,
+            resources: container
+                .resources
+                .clone()
+                .filter(|resources| *resources != ResourceRequirements::default()),
             state: waiting_state(waiting, None),
             last_state: None,
             restart_count: 0,

@@ -46,14 +46,20 @@ pub(super) async fn supervise(
         pulls: Backoff::default(),
         restarting: false,
     };
+    let mut image = None;
     loop {
         let wanted = directive.borrow_and_update().clone();
         let Directive::Run(container) = wanted else {
             supervisor.give_up();
             return;
         };
+        if image.is_some_and(|before| before != container.image) {
+            // another image owes nothing for the failures of the one before
+            (supervisor.backoff, supervisor.pulls) = (Backoff::default(), Backoff::default());
+        }
+        image = Some(container.image.clone());
         match supervisor.attempt(&container, &mut directive).await {
-            Ok(end) if end.why == Why::Replaced => supervisor.restarting = true,
+            Ok(end) if matches!(end.why, Why::Replaced | Why::Resized) => supervisor.restarting = true,
             Ok(end) => {
                 if !supervisor.goes_on(&container, &end, &mut directive).await {
                     return;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use contract::quantity;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, EnvVar, EnvVarSource, Pod, ResourceFieldSelector, Secret,
 };
 use kube::ResourceExt as _;
-
-use super::quantity;
 
 /// Why the environment can't be made. Waiting reason `CreateContainerConfigError`.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]

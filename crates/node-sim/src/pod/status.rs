@@ -1,5 +1,6 @@
 //! A pod's status as a kubelet writes it: a pure function of the specification and the records.
 
+use contract::qos;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
@@ -8,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::board::{Record, Role};
-use super::qos;
+use super::resize;
 
 /// What the records don't say.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,8 @@ pub(crate) fn status(pod: &Pod, records: &[Record], circumstances: &Circumstance
     let phase = phase(records, policy);
     let (mains, inits): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.role == Role::Main);
     let before = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let conditions = conditions(spec, &inits, &mains, phase, circumstances);
+    let mut conditions = conditions(spec, &inits, &mains, phase, circumstances);
+    conditions.extend(resize::pending(pod, records));
     PodStatus {
         phase: Some(phase.to_owned()),
         conditions: Some(merge_conditions(before, conditions, circumstances.now)),
@@ -55,6 +57,8 @@ fn container_status(record: &Record) -> ContainerStatus {
         state: Some(record.state.clone()),
         last_state: Some(record.last_state.clone().unwrap_or_default()),
         restart_count: record.restart_count,
+        allocated_resources: record.resources.as_ref().and_then(|resources| resources.requests.clone()),
+        resources: record.resources.clone(),
         ready: is_ready(record),
         started: Some(record.started && record.state.running.is_some()),
         ..ContainerStatus::default()
@@ -144,7 +148,7 @@ fn conditions(
     ]
 }
 
-fn condition(kind: &str, holds: bool, why: Option<(&str, String)>) -> PodCondition {
+pub(super) fn condition(kind: &str, holds: bool, why: Option<(&str, String)>) -> PodCondition {
     let (reason, message) = why.unzip();
     PodCondition {
         type_: kind.to_owned(),
@@ -168,7 +172,7 @@ fn merge_conditions(
     }
     let foreign = before
         .iter()
-        .filter(|old| after.iter().all(|new| new.type_ != old.type_))
+        .filter(|old| old.type_ != resize::PENDING && after.iter().all(|new| new.type_ != old.type_))
         .cloned()
         .collect::<Vec<_>>();
     after.extend(foreign);

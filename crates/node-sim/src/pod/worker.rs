@@ -16,7 +16,7 @@ use super::board::Role;
 use super::container::{Directive, supervise};
 use super::termination::DEFAULT_GRACE;
 use super::volumes::{self, VolumeContext, Volumes};
-use super::{PodContext, Sandbox, containers, spec_of, writer};
+use super::{PodContext, Sandbox, containers, resize, spec_of, writer};
 use crate::error_chain;
 use crate::events::{EventType, KUBELET};
 use crate::network::{NetworkError, PodNamespaces};
@@ -122,6 +122,7 @@ impl Worker {
             return Some(clock::later(now, grace));
         }
         let spec = spec_of(&pod);
+        resize::follow(&self.context.board, &spec);
         for (container, member) in containers(&spec).enumerate().filter_map(|(index, container)| {
             Some((container, self.members.iter().find(|member| member.index == index)?))
         }) {

@@ -1,14 +1,14 @@
-//! Quality-of-service classes.
+//! Quality-of-service classes of pods.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::quantity::milli;
+use crate::quantity::milli;
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, from CPU and memory of every container.
-pub(crate) fn class(spec: &PodSpec) -> &'static str {
+pub fn class(spec: &PodSpec) -> &'static str {
     let containers: Vec<_> = spec.init_containers.iter().flatten().chain(&spec.containers).collect();
     if containers
         .iter()

@@ -1,0 +1,145 @@
+//! Replacing upgrade (`kubernetes.md` §5.9), as pure functions: the pod goes and one of the new template comes.
+//!
+//! ```text
+//! Running, template ≠ pod, upgradePolicy ─► Upgrading: UpgradePod ─► old pod deleted ─► new one made ─► ready, mounts back ─► Running
+//!                                     └─► what this controller can't do: stays Running, condition and one event
+//! ```
+//! As with a pause the phase is written before the pod is touched. Runtime and mounts come back as after any replaced
+//! container.
+
+use contract::conditions::{self, reasons, types};
+use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, UpgradeAction, UpgradePolicyType};
+use contract::hash;
+use contract::names::{events, labels};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::decide::{Action, Decision, finish, own_pod};
+use super::initialisation::{self, Attempt};
+use super::{ready, status as pod_status};
+use crate::announce::Announcement;
+
+/// Reasons of a container that waits for its turn and nothing else.
+const ORDINARY_WAITS: [&str; 2] = ["PodInitializing", "ContainerCreating"];
+
+/// Begins an upgrade where one is wanted and possible; whether it did.
+pub(super) fn begin(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) -> bool {
+    if sandbox.spec.upgrade_policy.is_none() || is_current(sandbox, pod) {
+        if conditions::find(&status.conditions, types::UPGRADING).is_some_and(|it| it.status == "False") {
+            conditions::remove(&mut status.conditions, types::UPGRADING);
+        }
+        return false;
+    }
+    if let Some((reason, message)) = unsupported(sandbox) {
+        let generation = sandbox.metadata.generation;
+        let is_told = conditions::find(&status.conditions, types::UPGRADING)
+            .is_some_and(|told| told.reason == reason && told.observed_generation == generation);
+        if !is_told {
+            decision.events.push(Announcement::warning(reason, message));
+        }
+        conditions::set(&mut status.conditions, types::UPGRADING, false, reason, message, now);
+        if let Some(told) = status.conditions.iter_mut().find(|it| it.type_ == types::UPGRADING) {
+            told.observed_generation = generation;
+        }
+        return false;
+    }
+    status.phase = SandboxPhase::Upgrading;
+    for kind in [types::UPGRADING, types::INPLACE_UPDATE] {
+        conditions::remove(&mut status.conditions, kind);
+    }
+    hold(status, reasons::UPGRADE_POD, "the pod is being replaced", now);
+    initialisation::expect_another(status);
+    true
+}
+
+/// Phase Upgrading: the old pod goes, a new one is made, and once it is ready with its mounts the Sandbox runs.
+pub(super) fn follow(
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    attempt: Option<&Attempt>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
+    if !is_current(sandbox, pod) {
+        decision.actions.push(Action::DeletePod { uid: pod.uid().unwrap_or_default() });
+        return hold(status, reasons::UPGRADE_POD, "the pod is being replaced", now);
+    }
+    if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
+        return finish(status, phase, now);
+    }
+    pod_status::copy_pod(status, pod);
+    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
+    match (held, failure(pod)) {
+        (None, _) if ready::is_ready(pod) => complete(pod, now, status, decision),
+        (_, Some(message)) => {
+            let is_told = conditions::find(&status.conditions, types::UPGRADING)
+                .is_some_and(|condition| condition.reason == reasons::UPGRADE_POD_FAILED);
+            hold(status, reasons::UPGRADE_POD_FAILED, &message, now);
+            if !is_told {
+                decision.events.push(Announcement::warning(events::UPGRADE_POD_FAILED, message));
+            }
+        }
+        (held, None) => hold(status, reasons::UPGRADE_POD, held.unwrap_or("the new pod is starting"), now),
+    }
+}
+
+fn complete(pod: &Pod, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
+    status.phase = SandboxPhase::Running;
+    conditions::set(&mut status.conditions, types::UPGRADING, true, reasons::SUCCEEDED, "", now);
+    ready::sync(status, pod, None, now);
+    decision.events.push(Announcement::normal(
+        events::UPGRADE_POD_REPLACED,
+        "The pod was replaced by one of the new template",
+    ));
+    decision.events.push(Announcement::normal(events::UPGRADE_SUCCEEDED, "Sandbox was upgraded"));
+}
+
+/// Whether the pod is of the Sandbox's template; one that doesn't say is left alone.
+fn is_current(sandbox: &Sandbox, pod: &Pod) -> bool {
+    let revision = pod.labels().get(labels::POD_TEMPLATE_HASH);
+    revision.is_none_or(|revision| *revision == hash::update_revision(sandbox))
+}
+
+/// What of the wanted upgrade this controller doesn't do: reason and message.
+fn unsupported(sandbox: &Sandbox) -> Option<(&'static str, &'static str)> {
+    let policy = sandbox.spec.upgrade_policy.as_ref().and_then(|policy| policy.kind);
+    let lifecycle = sandbox.spec.lifecycle.clone().unwrap_or_default();
+    let runs = |hook: &Option<UpgradeAction>| hook.as_ref().is_some_and(|hook| hook.exec.is_some());
+    if policy == Some(UpgradePolicyType::CheckpointRestore) {
+        let message = "an upgrade with a checkpoint is not supported by this controller: use upgradePolicy.type Recreate";
+        return Some((reasons::CHECKPOINT_FAILED, message));
+    }
+    if runs(&lifecycle.pre_upgrade) || runs(&lifecycle.post_upgrade) {
+        let message = "hooks of an upgrade are not supported by this controller: leave lifecycle out";
+        return Some((reasons::PRE_UPGRADE_FAILED, message));
+    }
+    None
+}
+
+/// Why the new pod doesn't start.
+fn failure(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let containers =
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    containers
+        .filter_map(|container| Some((container, container.state.as_ref()?.waiting.as_ref()?)))
+        .find_map(|(container, waiting)| {
+            let reason = waiting.reason.as_deref().filter(|reason| !ORDINARY_WAITS.contains(reason))?;
+            let message = waiting.message.as_deref().unwrap_or_default();
+            Some(format!("container {} does not start: {reason}: {message}", container.name))
+        })
+}
+
+fn hold(status: &mut SandboxStatus, reason: &str, message: &str, now: Timestamp) {
+    conditions::set(&mut status.conditions, types::UPGRADING, false, reason, message, now);
+    conditions::set(&mut status.conditions, types::READY, false, reasons::UPGRADING, message, now);
+}

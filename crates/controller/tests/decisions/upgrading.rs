@@ -1,0 +1,124 @@
+//! Replacing upgrade (`kubernetes.md` §5.9).
+
+use controller::sandbox::{Attempt, Progress};
+
+use super::*;
+
+/// A claimed Sandbox of that image and with that policy whose main container `a` was initialised.
+fn upgraded_to(image: &str, policy: &str, phase: &str) -> Sandbox {
+    let sandbox = sandbox(&json!({
+        "metadata": {"annotations": {"e2b.agents.kruise.io/csi-volume-config": "[]"}},
+        "spec": {
+            "upgradePolicy": {"type": policy},
+            "template": {"spec": {"containers": [{"name": "main", "image": image, "command": ["x"]}]}},
+        },
+        "status": {"phase": phase, "podInfo": {"annotations": {"agents.kruise.io/initialized-container": "a"}}},
+    }));
+    with_immutable_hash(sandbox.clone(), &hash::immutable_part(&sandbox))
+}
+
+fn after(mut sandbox: Sandbox, decision: &Decision) -> Sandbox {
+    sandbox.status.clone_from(&decision.status);
+    sandbox
+}
+
+fn says(decision: &Decision, kind: &str) -> Option<String> {
+    let found = conditions::find(&decision.status.as_ref()?.conditions, kind)?;
+    Some(format!("{}/{}", found.status, found.reason))
+}
+
+/// The new pod of `sandbox`, with its main container in that state.
+fn new_pod(sandbox: &Sandbox, state: &Value) -> Pod {
+    let is_running = !state["running"].is_null();
+    let change = json!({
+        "metadata": {"uid": "new-uid", "labels": {"pod-template-hash": hash::update_revision(sandbox)}},
+        "status": {
+            "conditions": [{"type": "Ready", "status": if is_running { "True" } else { "False" }}],
+            "containerStatuses": [{"name": "main", "image": "new", "imageID": "i", "ready": is_running, "restartCount": 0,
+                "containerID": "b", "state": state}],
+        },
+    });
+    pod("Running", &change)
+}
+
+#[test]
+fn the_pod_is_replaced_and_the_mounts_come_back_before_the_sandbox_runs() {
+    let sandbox = upgraded_to("new", "Recreate", "Running");
+    let old = pod("Running", &ready("True"));
+    let begun = decide(&sandbox, Some(&old), None, now());
+    assert_eq!((phase_of(&begun), begun.actions.len()), ("Upgrading", 0), "the phase is written first");
+    assert_eq!(says(&begun, types::UPGRADING).as_deref(), Some("False/UpgradePod"));
+    assert_eq!(says(&begun, types::READY).as_deref(), Some("False/Upgrading"));
+    let sandbox = after(sandbox, &begun);
+    let second = decide(&sandbox, Some(&old), None, now());
+    assert_eq!(second.actions, [Action::DeletePod { uid: "pod-uid".to_owned() }]);
+    let going = pod("Running", &json!({"metadata": {"deletionTimestamp": at(0)}}));
+    assert!(decide(&sandbox, Some(&going), None, now()).actions.is_empty(), "waits");
+    assert_eq!(decide(&sandbox, None, None, now()).actions, [Action::CreatePod]);
+
+    let starting = decide(
+        &sandbox,
+        Some(&new_pod(&sandbox, &json!({"waiting": {"reason": "ContainerCreating"}}))),
+        None,
+        now(),
+    );
+    assert_eq!(says(&starting, types::UPGRADING).as_deref(), Some("False/UpgradePod"));
+    let pod = new_pod(&sandbox, &json!({"running": {}}));
+    let held = decide(&sandbox, Some(&pod), None, now());
+    assert_eq!(
+        (phase_of(&held), says(&held, types::READY).as_deref()),
+        ("Upgrading", Some("False/Upgrading"))
+    );
+    assert_eq!(held.actions, [Action::InitialiseRuntime { container: "b".to_owned() }]);
+    let attempt = Attempt { container: "b".to_owned(), progress: Progress::Succeeded };
+    let done = decide(&sandbox, Some(&pod), Some(&attempt), now());
+    assert_eq!(phase_of(&done), "Running");
+    assert_eq!(says(&done, types::UPGRADING).as_deref(), Some("True/Succeeded"));
+    assert_eq!(says(&done, types::READY).as_deref(), Some("True/PodReady"));
+    assert_eq!(
+        reasons(&done),
+        ["RuntimeInitialized", "UpgradePodReplaced", "UpgradeSucceeded", "SandboxRunning"]
+    );
+    let quiet = decide(&after(sandbox, &done), Some(&pod), None, now());
+    assert_eq!((quiet.events.len(), quiet.status == done.status), (0, true));
+}
+
+#[test]
+fn a_new_pod_that_does_not_start_is_told_once_and_another_template_goes_on_from_there() {
+    let sandbox = upgraded_to("new", "Recreate", "Upgrading");
+    let stuck =
+        new_pod(&sandbox, &json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}}));
+    let first = decide(&sandbox, Some(&stuck), None, now());
+    assert_eq!(says(&first, types::UPGRADING).as_deref(), Some("False/UpgradePodFailed"));
+    assert_eq!(reasons(&first), ["UpgradePodFailed"]);
+    assert!(first.events[0].message.contains("container main does not start: ErrImagePull: no such image"));
+    assert!(decide(&after(sandbox, &first), Some(&stuck), None, now()).events.is_empty());
+    let other = after(upgraded_to("other", "Recreate", "Upgrading"), &first);
+    let again = decide(&other, Some(&stuck), None, now());
+    assert_eq!(again.actions, [Action::DeletePod { uid: "new-uid".to_owned() }]);
+    assert_eq!(says(&again, types::UPGRADING).as_deref(), Some("False/UpgradePod"));
+}
+
+#[rstest]
+#[case::checkpoint("CheckpointRestore", json!({}), "CheckpointFailed")]
+#[case::hook("Recreate", json!({"postUpgrade": {"exec": {"command": ["true"]}}}), "PreUpgradeFailed")]
+fn what_is_not_supported_is_said_and_the_pod_stays(
+    #[case] policy: &str,
+    #[case] lifecycle: Value,
+    #[case] reason: &str,
+) {
+    let mut sandbox = upgraded_to("new", policy, "Running");
+    sandbox.spec.lifecycle = serde_json::from_value(lifecycle).expect("hooks");
+    let old = pod("Running", &ready("True"));
+    let decision = decide(&sandbox, Some(&old), None, now());
+    assert_eq!((phase_of(&decision), decision.actions.len()), ("Running", 0));
+    assert_eq!(says(&decision, types::UPGRADING), Some(format!("False/{reason}")));
+    assert_eq!(
+        (reasons(&decision), says(&decision, types::READY).as_deref()),
+        (vec![reason], Some("True/PodReady"))
+    );
+    let sandbox = after(sandbox, &decision);
+    assert!(decide(&sandbox, Some(&old), None, now()).events.is_empty(), "told once");
+    let current = new_pod(&sandbox, &json!({"running": {}}));
+    assert_eq!(says(&decide(&sandbox, Some(&current), None, now()), types::UPGRADING), None);
+}
