@@ -221,8 +221,17 @@ fn a_machine_without_it_says_what_to_do() {
     });
 }
 
-/// A door to `store` that lets one connection in; the others are accepted and get no answer.
-async fn silent_after_one(store: &Store) -> String {
+/// What a door does with all connections but the first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Others {
+    /// They are accepted and get no answer.
+    Kept,
+    /// They are shut at once.
+    Shut,
+}
+
+/// A door to `store` that lets one connection in.
+async fn door_for_one(store: &Store, others: Others) -> String {
     let door = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", door.local_addr().expect("an address"));
     let inside = store.url.trim_start_matches("http://").to_owned();
@@ -233,9 +242,11 @@ async fn silent_after_one(store: &Store) -> String {
             // Whichever side ends it.
             let _ = tokio::io::copy_bidirectional(&mut first, &mut inside).await;
         });
-        let mut silent = Vec::new();
+        let mut kept = Vec::new();
         while let Ok((connection, _)) = door.accept().await {
-            silent.push(connection);
+            if others == Others::Kept {
+                kept.push(connection);
+            }
         }
     });
     url
@@ -245,13 +256,30 @@ async fn silent_after_one(store: &Store) -> String {
 fn one_that_gets_no_answer_is_given_up_at_the_limit() {
     in_namespaces("s3fs::one_that_gets_no_answer_is_given_up_at_the_limit", || async {
         let store = Store::start().await;
-        let url = silent_after_one(&store).await;
+        let url = door_for_one(&store, Others::Kept).await;
         let mounter = Mounter::start(&["--mount-limit", "8"]).await;
         let target = mounter.agent.target("t");
         let status =
             mounter.agent.publish(request(&store, &target, &[("url", &url)])).await.expect_err("silent");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
         assert!(status.message().contains("s3fs did not mount demo-bucket:/"), "{status}");
+        mounter.has_nothing_left(&target).await;
+    });
+}
+
+#[test]
+fn one_that_ends_after_it_mounted_is_no_mount() {
+    in_namespaces("s3fs::one_that_ends_after_it_mounted_is_no_mount", || async {
+        let store = Store::start().await;
+        let url = door_for_one(&store, Others::Shut).await;
+        // It pauses before it tries again, for seconds.
+        let mounter = Mounter::start(&["--mount-limit", "90"]).await;
+        let target = mounter.agent.target("t");
+        let attributes = [("url", url.as_str()), ("otherOpts", "-o retries=1")];
+        let refused = mounter.agent.publish(request(&store, &target, &attributes)).await;
+        let status = refused.expect_err("the bucket does not answer it");
+        assert_eq!(status.code(), Code::Internal, "{status}");
+        assert!(status.message().contains("unable to connect"), "{status}");
         mounter.has_nothing_left(&target).await;
     });
 }

@@ -1,6 +1,7 @@
 //! A mount that an `s3fs` serves: until it answers, and until it is gone.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,7 +84,11 @@ impl S3fsMount {
             mounted = self.until_mounted() => mounted?,
         }
         // It reads the key before it mounts, and never again.
-        fs::remove_file(key_file).map_err(|error| format!("its key can't be removed: {error}"))?;
+        match fs::remove_file(key_file) {
+            // It has ended, and its folder is gone: why, is found out below.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| format!("its key can't be removed: {error}"))?,
+        }
         // It mounts before it asks the bucket: only then does it answer anybody.
         let target = self.target.clone();
         let answered = tokio::task::spawn_blocking(move || statfs(&target));
