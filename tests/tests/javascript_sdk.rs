@@ -43,3 +43,24 @@ fn the_document_example() {
     });
     assert_eq!(seen, expected);
 }
+
+#[test]
+fn snapshots() {
+    let lab = Up::start();
+    lab.set_up_document_example();
+    let mut command = environment::javascript(&["@e2b/code-interpreter"], "snapshots.mjs");
+    let mut seen = run(command.envs(lab.variables()), SCRIPT_LIMIT).json();
+    let refusal = seen["refusal"].take();
+    let refusal = refusal.as_str().expect("a refusal");
+    assert!(refusal.starts_with("SandboxError: 409") && refusal.contains("second"), "{refusal}");
+    let expected = json!({
+        "names": [[], ["second"]],
+        "listed": [["first"], ["second"]],
+        "plain": ["written before the snapshot", false],
+        "mounted": ["written before the snapshot", "kept in the bucket"],
+        "refusal": null,
+        "deleted": [true, false],
+        "running": [true, true],
+    });
+    assert_eq!(seen, expected);
+}

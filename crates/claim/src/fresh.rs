@@ -9,6 +9,8 @@ use kube::api::ObjectMeta;
 use rand::Rng as _;
 use serde_json::Value;
 
+use crate::{CloneName, Origin};
+
 /// Letters of generated names, those that Kubernetes uses: no vowels, no look-alikes.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Random letters behind the set's name.
@@ -32,7 +34,7 @@ pub(crate) fn sandbox(set: &SandboxSet, referred: Option<&Value>) -> Sandbox {
     all_annotations.insert(annotations::SANDBOX_PRIORITY.to_owned(), PRIORITY.to_owned());
     let metadata = ObjectMeta {
         namespace: set.namespace(),
-        name: Some(name(&set_name)),
+        name: Some(generated_name(&set_name)),
         labels: Some(all_labels),
         annotations: Some(all_annotations),
         ..ObjectMeta::default()
@@ -49,10 +51,39 @@ pub(crate) fn sandbox(set: &SandboxSet, referred: Option<&Value>) -> Sandbox {
     Sandbox { metadata, spec, status: None }
 }
 
-/// A name like those of the pool's own sandboxes. It is made here and not by the API server, so that it is known
-/// whatever becomes of the request.
-fn name(set: &str) -> String {
-    let prefix: String = set.chars().take(LONGEST_PREFIX - 1).collect();
+/// A sandbox made from a checkpoint: `set` says what the checkpoint's template says. It belongs to no pool.
+pub(crate) fn clone(set: &SandboxSet, origin: &Origin) -> Sandbox {
+    let template = set.spec.template.as_ref();
+    let mut all_labels = inherited(template, "labels");
+    all_labels.insert(labels::SANDBOX_TEMPLATE.to_owned(), set.name_any());
+    let mut all_annotations = inherited(template, "annotations");
+    all_annotations.insert(annotations::RESTORE_FROM.to_owned(), origin.checkpoint.clone());
+    let name = match &origin.name {
+        CloneName::OfCheckpoint => generated_name(&origin.checkpoint),
+        CloneName::Prefixed(prefix) => generated_name(prefix.trim_end_matches('-')),
+        CloneName::Exactly(name) => name.clone(),
+    };
+    let metadata = ObjectMeta {
+        namespace: set.namespace(),
+        name: Some(name),
+        labels: Some(all_labels),
+        annotations: Some(all_annotations),
+        ..ObjectMeta::default()
+    };
+    let spec = SandboxSpec {
+        persistent_contents: set.spec.persistent_contents.clone(),
+        runtimes: set.spec.runtimes.clone(),
+        template: set.spec.template.clone(),
+        volume_claim_templates: set.spec.volume_claim_templates.clone(),
+        ..SandboxSpec::default()
+    };
+    Sandbox { metadata, spec, status: None }
+}
+
+/// A name like those of a pool's own sandboxes: `prefix`, cut if need be, and letters drawn by chance. It is made here
+/// and not by the API server, so that it is known whatever becomes of the request.
+pub fn generated_name(prefix: &str) -> String {
+    let prefix: String = prefix.chars().take(LONGEST_PREFIX - 1).collect();
     let mut random = rand::rng();
     let suffix: String =
         (0..SUFFIX).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();

@@ -10,6 +10,8 @@
 //! caller who goes away, drops the guard, and that starts the cleanup. If the whole process dies, the annotation
 //! `claim-unacknowledged-until` is still there and the janitor of the next one collects the sandbox.
 //!
+//! A clone of a checkpoint is claimed the same way, only that it is always made and never picked.
+//!
 //! The manager claims for users of the E2B API, the controller for `SandboxClaims`. Each brings what it knows of the
 //! sandboxes as a [`Cache`], and says in a [`ClaimRequest`] whose the sandbox becomes and with what.
 
@@ -41,7 +43,8 @@ use tokio::time::Instant;
 
 pub use cache::{Cache, Cached, Key};
 pub use change::check_change;
-pub use request::{ClaimRequest, EmptyPool, check_runtimes};
+pub use fresh::generated_name;
+pub use request::{ClaimRequest, CloneName, EmptyPool, Origin, check_runtimes};
 
 use guard::Guard;
 use take::Taken;
@@ -190,7 +193,10 @@ impl Claimer {
                 }
             }
             tracing::info!(error = %last, tried, "claim tries another sandbox");
-            next = self.take_pooled(&request).await?;
+            next = match &request.origin {
+                None => self.take_pooled(&request).await?,
+                Some(_) => None,
+            };
         }
         Err(last)
     }

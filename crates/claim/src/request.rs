@@ -25,11 +25,34 @@ pub enum EmptyPool {
     Refuse,
 }
 
+/// How a clone is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CloneName {
+    /// After its checkpoint's id, with letters drawn by chance.
+    #[default]
+    OfCheckpoint,
+    /// With this prefix in the id's place.
+    Prefixed(String),
+    /// Exactly so.
+    Exactly(String),
+}
+
+/// What a clone is made from (`kubernetes.md` §6.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The checkpoint's id.
+    pub checkpoint: String,
+    /// How the clone is called.
+    pub name: CloneName,
+}
+
 /// A claim, checked and resolved.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
-    /// The pool.
+    /// The pool; for a clone, a set that says what the checkpoint's template says and has no members.
     pub set: Arc<SandboxSet>,
+    /// The checkpoint that a new sandbox is made from; absent means a sandbox of the pool.
+    pub origin: Option<Origin>,
     /// The pod template in use, where the set refers to one instead of having it.
     pub template: Option<Value>,
     /// Whose the sandbox becomes: a user's id or a claim's UID.
@@ -75,6 +98,7 @@ impl ClaimRequest {
     pub fn new(set: Arc<SandboxSet>, owner: impl Into<String>) -> Self {
         Self {
             set,
+            origin: None,
             template: None,
             owner: owner.into(),
             intents: Vec::new(),

@@ -13,12 +13,12 @@ use kube::ResourceExt as _;
 use kube::api::PostParams;
 use runtime_client::{is_conflict, is_not_found, kubernetes_problem};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::cache::key_of;
 use crate::guard::Guard;
 use crate::pick::pick;
-use crate::{Busy, ClaimRequest, Claimer, EmptyPool, change, fresh, milliseconds};
+use crate::{Busy, ClaimRequest, Claimer, CloneName, EmptyPool, Origin, change, fresh, milliseconds};
 
 /// Time for everything else of a claim, after which one that nobody acknowledged is nobody's.
 const SLACK: Duration = Duration::from_secs(30);
@@ -46,6 +46,9 @@ struct Marks {
 impl Claimer {
     /// Takes a sandbox from the pool, or makes one where the request allows it.
     pub(crate) async fn take(&self, request: &Arc<ClaimRequest>) -> Result<Taken, Problem> {
+        if request.origin.is_some() {
+            return self.take_fresh(request).await;
+        }
         loop {
             if let Some(taken) = self.take_pooled(request).await? {
                 return Ok(taken);
@@ -87,11 +90,18 @@ impl Claimer {
     }
 
     async fn take_fresh(&self, request: &Arc<ClaimRequest>) -> Result<Taken, Problem> {
-        let mut sandbox = fresh::sandbox(&request.set, request.template.as_ref());
+        let mut sandbox = match &request.origin {
+            None => fresh::sandbox(&request.set, request.template.as_ref()),
+            Some(origin) => fresh::clone(&request.set, origin),
+        };
+        let name = sandbox.name_any();
         let marks = self.mark(request, &mut sandbox);
         let taken = self.write(request, sandbox, None, marks).await?;
-        taken.ok_or_else(|| {
-            Problem::new(Code::Internal, "a sandbox of the same random name exists already, try again")
+        taken.ok_or_else(|| match &request.origin {
+            Some(Origin { name: CloneName::Exactly(_), .. }) => {
+                Problem::new(Code::NameTaken, format!("there is a sandbox called {name:?} already"))
+            }
+            _ => Problem::new(Code::Internal, "a sandbox of the same random name exists already, try again"),
         })
     }
 
@@ -99,13 +109,17 @@ impl Claimer {
     async fn await_stock(&self, request: &ClaimRequest, limit: Duration) -> Result<(), Problem> {
         // Picked only to see that there is one; the mark is taken off at once and the caller picks for itself.
         let available = self.sandboxes().until(|| pick(self, &request.set).map(drop));
-        timeout(limit, available).await.map_err(|_| {
-            let pool = request.set.name_any();
-            Problem::new(
-                Code::NoStock,
-                format!("no available sandboxes for template {pool:?}: the pool stayed empty for {limit:?} and create-on-no-stock is false"),
-            )
-        })
+        tokio::select! {
+            biased;
+            () = available => Ok(()),
+            () = self.shared.options.clock.sleep(limit) => {
+                let pool = request.set.name_any();
+                Err(Problem::new(
+                    Code::NoStock,
+                    format!("no available sandboxes for template {pool:?}: the pool stayed empty for {limit:?} and create-on-no-stock is false"),
+                ))
+            }
+        }
     }
 
     /// Writes the claim. It runs as a task of its own: a caller who goes away meanwhile must not leave a write behind

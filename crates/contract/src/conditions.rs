@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// Condition types.
 pub mod types {
-    /// The pod is ready and the runtime initialised.
+    /// The pod is ready and the runtime initialised; on a Checkpoint: sandboxes can be made from it.
     pub const READY: &str = "Ready";
     /// Progress of a pause.
     pub const SANDBOX_PAUSED: &str = "SandboxPaused";
@@ -93,6 +93,10 @@ pub mod reasons {
     pub const RECYCLING_TIMEOUT: &str = "RecyclingTimeout";
     /// Recycling step.
     pub const RECYCLING_REJECTED: &str = "RecyclingRejected";
+    /// Nobody can take a Checkpoint that asks for this, or of a pod on that node. Ours.
+    pub const NOT_SUPPORTED: &str = "NotSupported";
+    /// Sandboxes that were made from a deleted Checkpoint still need it. Ours.
+    pub const IN_USE: &str = "InUse";
     /// A claim names no existing set.
     pub const SANDBOX_SET_NOT_FOUND: &str = "SandboxSetNotFound";
     /// A claim is complete.

@@ -16,6 +16,7 @@
 //! The rules are those of the contract documents `storage.md`, `kubernetes.md` and `e2b-api.md`; each item names its
 //! section.
 
+pub mod checkpoint;
 pub mod conditions;
 pub mod crd;
 pub mod duration;

@@ -217,3 +217,67 @@ fn a_problem_names_its_object_once() {
     assert_eq!(named.within("create").to_string(), "create: PersistentVolume/a is not there");
     assert_eq!((problem.http_status(), problem.exit_code()), (400, 1));
 }
+
+// kubernetes.md §1.5, docs/design/0015
+#[rstest]
+#[case::sandbox(json!({"sandboxName": "a"}), Ok("a"))]
+#[case::pod(json!({"podName": "a", "persistentContents": ["filesystem", "podInfo"], "keepRunning": true}), Ok("a"))]
+#[case::both_alike(json!({"sandboxName": "a", "podName": "a", "ttlAfterFinished": "30d"}), Ok("a"))]
+#[case::empty_counts_as_absent(json!({"sandboxName": "", "podName": "a"}), Ok("a"))]
+#[case::both_different(json!({"sandboxName": "a", "podName": "b"}), Err(Code::InvalidParameter))]
+#[case::neither(json!({}), Err(Code::InvalidParameter))]
+#[case::memory(json!({"podName": "a", "persistentContents": ["memory"]}), Err(Code::NotSupported))]
+#[case::unknown_contents(json!({"podName": "a", "persistentContents": ["everything"]}), Err(Code::InvalidParameter))]
+#[case::stopped(json!({"podName": "a", "keepRunning": false}), Err(Code::NotSupported))]
+#[case::no_time(json!({"podName": "a", "ttlAfterFinished": "0s"}), Err(Code::InvalidParameter))]
+fn what_a_checkpoint_may_ask_for(#[case] spec: Value, #[case] expected: Result<&str, Code>) {
+    let spec = serde_json::from_value(spec).expect("a specification");
+    let found = contract::checkpoint::source(&spec);
+    assert_eq!(found.map_err(|problem| problem.code()), expected);
+}
+
+#[rstest]
+#[case("30s", Some(30))]
+#[case("1h30m", Some(5400))]
+#[case("30d", Some(30 * 24 * 3600))]
+#[case("0d", None)]
+#[case("-1s", None)]
+#[case("d", None)]
+#[case("1.5d", None)]
+#[case("soon", None)]
+fn how_long_a_checkpoint_is_kept(#[case] text: &str, #[case] seconds: Option<u64>) {
+    assert_eq!(contract::checkpoint::ttl(text).map(|kept| kept.as_secs()), seconds);
+}
+
+#[test]
+fn a_checkpoint_s_id_is_a_label_drawn_from_its_uid() {
+    let mut checkpoint = contract::crd::Checkpoint::default();
+    checkpoint.metadata.uid = Some("0F3A9B52-77c1-4e0d-9f00-000000000000".to_owned());
+    assert_eq!(contract::checkpoint::id(&checkpoint), "cp-0f3a9b5277c1");
+}
+
+#[test]
+fn clones_get_the_pool_s_template_and_nothing_of_the_claim() {
+    let template = json!({
+        "metadata": {
+            "labels": {"app": "demo", "team": "of the claim", "agents.kruise.io/owner": "u", "e2b.agents.kruise.io/x": "y"},
+            "annotations": {"note": "kept", "agents.kruise.io/created-by": "x"},
+        },
+        "spec": {"containers": [{"name": "main", "image": "one"}]},
+    });
+    let source = sandbox(&json!({
+        "metadata": {"annotations": {
+            "agents.kruise.io/updated-metadata-in-claim": r#"{"labels":["team"],"annotations":[]}"#,
+            "e2b.agents.kruise.io/csi-volume-config": r#"[{"pvName":"a","mountPath":"/a"},{"pvName":"b","mountPath":"/b"}]"#,
+        }},
+        "spec": {"template": template, "runtimes": [{"name": "csi"}], "pauseStrategy": {"type": "Stop"}},
+    }));
+    let made = contract::checkpoint::companion(&source, source.spec.template.as_ref().expect("a template"));
+    let spec = made.spec;
+    let template = spec.template.expect("a template");
+    assert_eq!(template["metadata"], json!({"labels": {"app": "demo"}, "annotations": {"note": "kept"}}));
+    assert_eq!(template["spec"]["containers"][0]["image"], "one");
+    assert_eq!((spec.runtimes.map(|all| all.len()), spec.pause_strategy), (Some(1), None));
+    assert_eq!(contract::checkpoint::mounts_of(&source), 2);
+    assert_eq!(contract::checkpoint::mounts_of(&sandbox(&json!({}))), 0);
+}

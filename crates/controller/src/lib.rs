@@ -25,10 +25,14 @@
 //! injection configuration, the volumes and Secrets of then; its mounts are there before it is Ready. One with NAS
 //! storage keeps running instead and says why, by hand and at its automatic deadline (`docs/design/0012-hibernation.md`).
 //!
+//! A Checkpoint is taken by the node of the sandbox's pod; here it is checked, ordered, told and let go
+//! (`docs/design/0015-checkpoints.md`).
+//!
 //! Upgrading is not here yet: a changed image does not reach a running pod.
 
 mod announce;
 mod api;
+pub mod checkpoint;
 pub mod claim;
 mod command;
 mod dispatch;

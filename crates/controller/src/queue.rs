@@ -29,6 +29,7 @@ pub(crate) enum Key {
     Set(ObjectName),
     Sandbox(ObjectName),
     Claim(ObjectName),
+    Checkpoint(ObjectName),
 }
 
 /// First delay of a retry; doubles up to [`LONGEST_RETRY`].

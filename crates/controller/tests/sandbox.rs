@@ -1,6 +1,8 @@
 //! Single Sandboxes on the API server of this process.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails hard, with a message")]
 
+#[path = "sandbox/checkpoints.rs"]
+mod checkpoints;
 mod support;
 
 use std::time::Duration;

@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::ClientError;
 use crate::request::{exchange, join, percent_encode};
 use crate::sandbox::Sandbox;
-use crate::types::{CreateRequest, ListQuery, Reply, SandboxInfo};
+use crate::types::{CreateRequest, ListQuery, Reply, SandboxInfo, SnapshotInfo};
 
 /// How the API is reached.
 #[derive(Clone)]
@@ -127,24 +128,59 @@ impl Client {
     /// # Errors
     /// [`ClientError`] of the first page that fails.
     pub async fn list(&self, query: &ListQuery) -> Result<Vec<SandboxInfo>, ClientError> {
-        const OPERATION: &str = "list sandboxes";
-        let mut all = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let url = list_url(&self.api, query, token.as_deref());
-            let request = self.http.get(url).header("X-API-KEY", &self.settings.api_key);
-            let answer = exchange(OPERATION, request, self.settings.request_limit).await?;
-            let next = answer.header("x-next-token").filter(|next| !next.is_empty());
-            let page: Reply<Vec<SandboxInfo>> = answer.json()?;
-            all.extend(page.value);
-            match next {
-                None => return Ok(all),
-                Some(next) if token.as_ref() == Some(&next) => {
-                    return Err(ClientError::malformed(OPERATION, "the next page's token is this page's"));
-                }
-                Some(next) => token = Some(next),
-            }
+        self.pages("list sandboxes", |token| list_url(&self.api, query, token)).await
+    }
+
+    /// Takes a snapshot of a running sandbox; answered when it can be used.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 400 when it isn't running, 409 when the name is taken. A success other than 201 is
+    /// [`ClientError::Malformed`].
+    pub async fn snapshot(
+        &self,
+        sandbox: &str,
+        name: Option<&str>,
+    ) -> Result<Reply<SnapshotInfo>, ClientError> {
+        let operation = format!("take a snapshot of sandbox {sandbox}");
+        let body = Some(name.map_or_else(|| json!({}), |name| json!({ "name": name })));
+        let answer = self.call(&operation, Method::POST, &["sandboxes", sandbox, "snapshots"], body).await?;
+        if answer.status != 201 {
+            let problem = format!("success must be 201, it is {}", answer.status);
+            return Err(ClientError::malformed(&operation, problem));
         }
+        answer.json()
+    }
+
+    /// Every snapshot of this API key, of one sandbox where `sandbox` is given, page by page.
+    ///
+    /// # Errors
+    /// [`ClientError`] of the first page that fails.
+    pub async fn snapshots(
+        &self,
+        sandbox: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Vec<SnapshotInfo>, ClientError> {
+        let url = |token: Option<&str>| {
+            let mut url = join(&self.api, &["snapshots"]);
+            let limit = limit.map(|limit| limit.to_string());
+            let pairs = [("sandboxID", sandbox), ("limit", limit.as_deref()), ("nextToken", token)];
+            for (key, value) in pairs {
+                if let Some(value) = value {
+                    url.query_pairs_mut().append_pair(key, value);
+                }
+            }
+            url
+        };
+        self.pages("list snapshots", url).await
+    }
+
+    /// Deletes a snapshot; sandboxes that were made from it go on.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when there is no such snapshot, where the SDKs return false.
+    pub async fn delete_snapshot(&self, snapshot: &str) -> Result<Reply<()>, ClientError> {
+        let operation = format!("delete snapshot {snapshot}");
+        Ok(self.call(&operation, Method::DELETE, &["templates", snapshot], None).await?.empty())
     }
 
     /// Sets the deadline to `timeout` seconds from now; it can move both ways.
@@ -195,6 +231,30 @@ impl Client {
             info.envd_access_token.clone(),
             self.settings.request_limit,
         )
+    }
+
+    /// The items of every page, whose address `url` makes from the page's token.
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        url: impl Fn(Option<&str>) -> Url,
+    ) -> Result<Vec<T>, ClientError> {
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let request = self.http.get(url(token.as_deref())).header("X-API-KEY", &self.settings.api_key);
+            let answer = exchange(operation, request, self.settings.request_limit).await?;
+            let next = answer.header("x-next-token").filter(|next| !next.is_empty());
+            let page: Reply<Vec<T>> = answer.json()?;
+            all.extend(page.value);
+            match next {
+                None => return Ok(all),
+                Some(next) if token.as_ref() == Some(&next) => {
+                    return Err(ClientError::malformed(operation, "the next page's token is this page's"));
+                }
+                Some(next) => token = Some(next),
+            }
+        }
     }
 
     async fn call(

@@ -26,7 +26,7 @@ pub use error::{ClientError, Code, Refusal};
 pub use files::{FileEntry, FileKind};
 pub use frames::{Frame, FrameDecoder, FrameError, LARGEST_FRAME};
 pub use sandbox::Sandbox;
-pub use types::{CreateRequest, ListQuery, NetworkRules, Reply, SandboxInfo, VolumeMount};
+pub use types::{CreateRequest, ListQuery, NetworkRules, Reply, SandboxInfo, SnapshotInfo, VolumeMount};
 
 /// The port that envd listens on in every sandbox.
 pub const ENVD_PORT: u16 = 49983;

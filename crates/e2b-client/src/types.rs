@@ -102,6 +102,17 @@ pub struct SandboxInfo {
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
+/// A snapshot of a sandbox (`e2b-api.md` §4.10).
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct SnapshotInfo {
+    /// What a create takes as its template.
+    #[serde(rename = "snapshotID")]
+    pub snapshot_id: String,
+    /// The names that it was given; a server may send null.
+    #[serde(default)]
+    pub names: Option<Vec<String>>,
+}
+
 /// What to list (`e2b-api.md` §4.4).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListQuery {

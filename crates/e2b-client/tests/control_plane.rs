@@ -182,3 +182,40 @@ async fn a_server_that_is_not_there_is_a_transport_error_without_the_key() {
     assert!(matches!(error, ClientError::Transport { .. }));
     assert!(!format!("{error:?}").contains(KEY));
 }
+
+#[tokio::test]
+async fn snapshots_are_taken_listed_page_by_page_and_deleted() {
+    let server = MockServer::start().await;
+    let client = client(&server);
+    let taken = json!({"snapshotID": "cp-1", "names": null});
+    let answered = ResponseTemplate::new(201).set_body_json(&taken);
+    answer(&server, "POST", "/sandboxes/default--a/snapshots", json!({}), answered).await;
+    assert_eq!(client.snapshot("default--a", None).await.expect("taken").value.snapshot_id, "cp-1");
+    let named = ResponseTemplate::new(201).set_body_json(json!({"snapshotID": "cp-2", "names": ["x"]}));
+    answer(&server, "POST", "/sandboxes/default--a/snapshots", json!({"name": "x"}), named).await;
+    let second = client.snapshot("default--a", Some("x")).await.expect("taken").value;
+    assert_eq!(second.names, Some(vec!["x".to_owned()]));
+    Mock::given(method("GET"))
+        .and(path("/snapshots"))
+        .and(query_param("sandboxID", "default--a"))
+        .and(query_param_is_missing("nextToken"))
+        .respond_with(
+            ResponseTemplate::new(200).insert_header("x-next-token", "t").set_body_json(json!([taken])),
+        )
+        .mount(&server)
+        .await;
+    Mock::given(method("GET"))
+        .and(path("/snapshots"))
+        .and(query_param("nextToken", "t"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!([{"snapshotID": "cp-2", "names": []}])))
+        .mount(&server)
+        .await;
+    let listed = client.snapshots(Some("default--a"), Some(1)).await.expect("listed");
+    assert_eq!(listed.iter().map(|found| found.snapshot_id.as_str()).collect::<Vec<_>>(), ["cp-1", "cp-2"]);
+    Mock::given(method("DELETE"))
+        .and(path("/templates/cp-1"))
+        .respond_with(ResponseTemplate::new(204))
+        .mount(&server)
+        .await;
+    assert_eq!(client.delete_snapshot("cp-1").await.expect("deleted").status, 204);
+}

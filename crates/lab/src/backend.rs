@@ -47,6 +47,8 @@ pub enum Capability {
     NetworkPolicies,
     /// Sandboxes that don't reach each other's ports, without any policy.
     SeparateSandboxes,
+    /// A node that can keep the file system of a container, so that checkpoints of sandboxes can be taken. A kubelet can't.
+    Checkpoints,
     /// A node that takes away the mounts of an agent that is dead and has no successor. A kubelet doesn't: the pod stays in
     /// its end until somebody unmounts them.
     DeadMountRemoval,
@@ -70,6 +72,7 @@ impl fmt::Display for Capability {
             Self::SystemConfiguration => "a system whose own configuration may be changed",
             Self::NetworkPolicies => "a network that enforces policies",
             Self::SeparateSandboxes => "a network that keeps sandboxes apart",
+            Self::Checkpoints => "a node that takes checkpoints of sandboxes",
             Self::DeadMountRemoval => "a node that takes away mounts of dead agents",
         })
     }

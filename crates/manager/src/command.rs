@@ -55,6 +55,9 @@ struct Arguments {
     /// How long a request waits for a woken sandbox to be ready, its mounts among it, in seconds.
     #[arg(long, default_value_t = 50)]
     resume_limit: u64,
+    /// How long a request waits for a snapshot that says nothing of it, in seconds.
+    #[arg(long, default_value_t = 50)]
+    snapshot_limit: u64,
     /// Shortest timeout of a sandbox that is woken up, in seconds.
     #[arg(long, default_value_t = 300)]
     resume_floor: u64,
@@ -225,6 +228,7 @@ fn options(arguments: Arguments, client: Client) -> Result<ManagerOptions, Comma
     options.mount_deadline = Duration::from_secs(arguments.mount_deadline);
     options.pause_limit = Duration::from_secs(arguments.pause_limit);
     options.resume_limit = Duration::from_secs(arguments.resume_limit);
+    options.snapshot_limit = Duration::from_secs(arguments.snapshot_limit);
     options.resume_floor = Duration::from_secs(arguments.resume_floor);
     options.gateway_checks_token = arguments.gateway_checks_token;
     options.runtime_certificates = arguments

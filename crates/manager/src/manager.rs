@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claim::{Cache, Claimer, ClaimerOptions};
-use contract::crd::{Sandbox, SandboxSet, SandboxTemplate};
+use contract::crd::{Checkpoint, Sandbox, SandboxSet, SandboxTemplate};
 use contract::names::annotations;
 use jiff::Timestamp;
 use kube::runtime::watcher;
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) sandboxes: Arc<Cache<Sandbox>>,
     pub(crate) sets: Cache<SandboxSet>,
     pub(crate) templates: Cache<SandboxTemplate>,
+    pub(crate) checkpoints: Cache<Checkpoint>,
     pub(crate) keys: KeyStore,
     pub(crate) forwarder: Forwarder,
     pub(crate) claimer: Claimer,
@@ -89,6 +90,7 @@ impl Manager {
                 sandboxes,
                 sets: Cache::default(),
                 templates: Cache::default(),
+                checkpoints: Cache::default(),
                 keys,
                 forwarder: Forwarder::default(),
                 claimer,
@@ -120,6 +122,8 @@ impl Manager {
         tasks.spawn(async move { shared.sets.follow(api, watcher::Config::default()).await });
         let (shared, api) = (self.shared.clone(), Api::all(client.clone()));
         tasks.spawn(async move { shared.templates.follow(api, watcher::Config::default()).await });
+        let (shared, api) = (self.shared.clone(), Api::all(client.clone()));
+        tasks.spawn(async move { shared.checkpoints.follow(api, watcher::Config::default()).await });
         if self.shared.options.authentication {
             let shared = self.shared.clone();
             tasks.spawn(async move { shared.keys.follow().await });
@@ -139,12 +143,14 @@ impl Manager {
             let mut sandboxes = self.shared.sandboxes.changes();
             let mut sets = self.shared.sets.changes();
             let mut templates = self.shared.templates.changes();
+            let mut checkpoints = self.shared.checkpoints.changes();
             let mut keys = self.shared.keys.changes();
             while !self.is_synced() {
                 tokio::select! {
                     _ = sandboxes.changed() => {}
                     _ = sets.changed() => {}
                     _ = templates.changed() => {}
+                    _ = checkpoints.changed() => {}
                     _ = keys.changed() => {}
                 }
             }
@@ -161,7 +167,7 @@ impl Manager {
     pub(crate) fn is_synced(&self) -> bool {
         let keys = !self.shared.options.authentication || self.shared.keys.is_synced();
         let objects = self.shared.sandboxes.is_synced() && self.shared.sets.is_synced();
-        keys && objects && self.shared.templates.is_synced()
+        keys && objects && self.shared.templates.is_synced() && self.shared.checkpoints.is_synced()
     }
 
     /// The time by the manager's clock.

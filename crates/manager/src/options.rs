@@ -46,6 +46,9 @@ pub struct ManagerOptions {
     /// How long a request waits for a woken sandbox to be ready, its mounts among it, by the clock. Default: 50 s, below
     /// the SDK's 60 s: its user then reads what keeps the sandbox. It goes on waking up.
     pub resume_limit: Duration,
+    /// How long a request waits for a snapshot when the caller sets no limit, by the clock. Default: 50 s, below the SDK's
+    /// 60 s.
+    pub snapshot_limit: Duration,
     /// Shortest timeout of a sandbox that is woken up (`e2b-api.md` §4.2). Default: 300 s.
     pub resume_floor: Duration,
     /// Whether the gateway asks for the sandbox's access token on envd's port. Default: no (`e2b-api.md` §8.4).
@@ -76,6 +79,7 @@ impl ManagerOptions {
             stock_limit: Duration::from_secs(10),
             pause_limit: Duration::from_secs(50),
             resume_limit: Duration::from_secs(50),
+            snapshot_limit: Duration::from_secs(50),
             resume_floor: Duration::from_mins(5),
             gateway_checks_token: false,
             runtime_certificates: None,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mounts;
 use crate::node::{NodeError, Shared};
+use crate::{checkpoints, mounts};
 
 /// One thing that should not be there.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Leftover {
-    /// `mount`, `process`, `interface` or `directory`.
+    /// `mount`, `process`, `interface`, `directory` or `checkpoint`.
     pub kind: String,
     /// Path, process id and name, or interface name.
     pub subject: String,
@@ -40,6 +40,10 @@ pub(crate) async fn find(shared: &Arc<Shared>) -> Result<Vec<Leftover>, NodeErro
             let subject = entry.path().display().to_string();
             found.push(Leftover { kind: "directory".to_owned(), subject, owner });
         }
+    }
+    for (owner, folder) in checkpoints::unowned(shared).await {
+        let subject = folder.display().to_string();
+        found.push(Leftover { kind: "checkpoint".to_owned(), subject, owner });
     }
     for interface in interfaces.into_iter().filter(|interface| !links.contains(interface)) {
         found.push(Leftover { kind: "interface".to_owned(), subject: interface, owner: String::new() });

@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 mod catalogue;
+mod checkpoints;
 pub mod enclosure;
 mod events;
 mod leftovers;

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 
 use crate::catalogue::{Base, BaseError, Catalogue};
+use crate::checkpoints::{self, Store};
 use crate::events::Events;
 use crate::logs::LogReader;
 use crate::mounts;
@@ -45,6 +46,8 @@ pub struct NodeOptions {
     pub node_name: String,
     /// Paths of the machine that `hostPath` volumes may name, with everything below them.
     pub host_paths: Vec<PathBuf>,
+    /// How many bytes all checkpoints together may take; they are kept in memory.
+    pub checkpoint_space: u64,
 }
 
 impl fmt::Debug for NodeOptions {
@@ -57,13 +60,14 @@ impl fmt::Debug for NodeOptions {
             .field("network", &self.network)
             .field("node_name", &self.node_name)
             .field("host_paths", &self.host_paths)
+            .field("checkpoint_space", &self.checkpoint_space)
             .finish_non_exhaustive()
     }
 }
 
 impl NodeOptions {
     /// A node called `mountlab` on subnet 10.88.0.0/16 whose shim is `executable shim`; of the machine's paths pods
-    /// may have `/dev/fuse`.
+    /// may have `/dev/fuse`. Checkpoints may take 1 GiB.
     pub fn new(
         client: Client,
         clock: SharedClock,
@@ -81,6 +85,7 @@ impl NodeOptions {
             network: NetworkOptions::default(),
             node_name: "mountlab".to_owned(),
             host_paths: vec!["/dev/fuse".into()],
+            checkpoint_space: 1 << 30,
         }
     }
 }
@@ -182,7 +187,7 @@ pub struct Node {
 }
 
 #[derive(Debug)]
-struct AbortOnDrop([tokio::task::AbortHandle; 2]);
+struct AbortOnDrop([tokio::task::AbortHandle; 3]);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -198,6 +203,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) catalogue: Catalogue,
     pub(crate) base: Base,
+    pub(crate) checkpoints: Store,
     pub(crate) network: PodNetwork,
     pub(crate) policies: PolicyBook,
     pub(crate) events: Events,
@@ -250,6 +256,7 @@ impl Node {
             network,
             node_name,
             host_paths,
+            checkpoint_space,
         } = options;
         let folder = state_dir.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare_state(&folder, &shim, catalogue));
@@ -258,7 +265,11 @@ impl Node {
             path: state_dir.clone(),
             source: std::io::Error::other(error),
         })??;
+        let checkpoints = state_dir.join("checkpoints");
+        let checkpoints = Store::make(checkpoints.clone(), checkpoint_space)
+            .map_err(|source| NodeError::State { path: checkpoints, source })?;
         let shared = Arc::new(Shared {
+            checkpoints,
             events: Events::start(client.clone(), clock.clone(), node_name.clone()),
             runtime: Runtime::start(&shim)?,
             catalogue,
@@ -277,7 +288,8 @@ impl Node {
         registration::register(&shared).await.map_err(|error| NodeError::Register(Box::new(error)))?;
         let watch = tokio::spawn(crate::watch::follow(shared.clone())).abort_handle();
         let enforcement = tokio::spawn(policies::keep_enforced(shared.clone())).abort_handle();
-        Ok(Self { shared, _watch: Arc::new(AbortOnDrop([watch, enforcement])) })
+        let keeping = tokio::spawn(checkpoints::follow(shared.clone())).abort_handle();
+        Ok(Self { shared, _watch: Arc::new(AbortOnDrop([watch, enforcement, keeping])) })
     }
 
     /// The bridge's address: where services of the lab listen for pods.

@@ -1,5 +1,6 @@
 //! The Node object.
 
+use contract::names::labels as names;
 use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -30,6 +31,7 @@ fn object(shared: &Shared) -> Node {
         ("kubernetes.io/hostname", shared.node_name.as_str()),
         ("kubernetes.io/os", "linux"),
         ("kubernetes.io/arch", architecture()),
+        (names::NODE_CHECKPOINTS, names::KEEPS_FILESYSTEM),
     ];
     Node {
         metadata: ObjectMeta {

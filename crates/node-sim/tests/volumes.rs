@@ -1,6 +1,8 @@
 //! Volumes, environment and users.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "volumes/checkpoints.rs"]
+mod checkpoints;
 mod support;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};

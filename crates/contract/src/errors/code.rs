@@ -72,6 +72,9 @@ codes! {
     SandboxStateConflict = "sandbox-state-conflict", 409, 1,
         "The sandbox is in a state in which this cannot be done.",
         "Wait for the state that the message names, then try again.";
+    NameTaken = "name-taken", 409, 1,
+        "Another object has that name already.",
+        "Choose another name, or delete the other object.";
     TooManyRequests = "too-many-requests", 429, 1,
         "A limit on the number of requests or sandboxes was reached.",
         "Try again later, or end sandboxes that are no longer needed.";
@@ -212,6 +215,9 @@ codes! {
     ResumeFailed = "resume-failed", 500, 1,
         "The sandbox could not be resumed.",
         "Look at the Sandbox's condition RuntimeInitialized for the cause.";
+    CheckpointFailed = "checkpoint-failed", 500, 1,
+        "No checkpoint of the sandbox could be taken.",
+        "The message holds the reason; the sandbox goes on running, and nothing of the attempt is left.";
     // pods
     InvalidTemplate = "invalid-template", 400, 1,
         "The pod template cannot be read, or neither template nor templateRef is given.",

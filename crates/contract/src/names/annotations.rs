@@ -11,7 +11,7 @@ pub const CLAIM_UNACKNOWLEDGED_UNTIL: &str = "agents.kruise.io/claim-unacknowled
 pub const INITIALIZED_CONTAINER: &str = "agents.kruise.io/initialized-container";
 /// RFC 3339 time of the claim.
 pub const CLAIM_TIMESTAMP: &str = "agents.kruise.io/claim-timestamp";
-/// Checkpoint id that a clone was made from.
+/// Checkpoint id that a clone was made from, on the Sandbox and its pod.
 pub const RESTORE_FROM: &str = "agents.kruise.io/restore-from";
 /// JSON `{envVars, accessToken, skipRefresh}` for a later re-initialisation.
 pub const INIT_RUNTIME_REQUEST: &str = "agents.kruise.io/init-runtime-request";
@@ -47,6 +47,19 @@ pub const UPGRADE_RESUME_TRIGGER: &str = "agents.kruise.io/upgrade-resume-trigge
 pub const INPLACE_UPDATE_STATE: &str = "agents.kruise.io/inplace-update-state";
 /// Address of the member list service; the manager's business.
 pub const MEMBERLIST_URL: &str = "agents.kruise.io/memberlist-url";
+/// On Checkpoints: what the controller asks of a node ([`crate::checkpoint::Order`]). Ours.
+pub const CHECKPOINT_ORDER: &str = "mountlab.dev/checkpoint-order";
+/// On Checkpoints: what the node answers ([`crate::checkpoint::Outcome`]). Ours.
+pub const CHECKPOINT_OUTCOME: &str = "mountlab.dev/checkpoint-outcome";
+/// On Checkpoints that are being deleted, `"true"`: no sandbox needs the files any more. Ours.
+pub const CHECKPOINT_RELEASED: &str = "mountlab.dev/checkpoint-released";
+/// On Checkpoints: how many mounts the sandbox had, which are not part of it. Ours.
+pub const SOURCE_MOUNTS: &str = "mountlab.dev/source-mounts";
+/// On Checkpoints: RFC 3339 instant of the request for the snapshot, by which snapshots are listed; the creation
+/// timestamp has whole seconds only. Ours.
+pub const SNAPSHOT_TIME: &str = "mountlab.dev/snapshot-time";
+/// On Checkpoints: the name that the user gave the snapshot. Ours.
+pub const SNAPSHOT_NAME: &str = "mountlab.dev/snapshot-name";
 /// Sandbox id, on Checkpoints.
 pub const SANDBOX_ID: &str = "agents.kruise.io/sandbox-id";
 /// Hash of what cannot change in place; written once.

@@ -34,5 +34,9 @@ pub const CREATED_BY_EXTERNAL: &str = "external";
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 /// Contents of a Checkpoint, sorted and joined by `-`.
 pub const CHECKPOINT_TYPE: &str = "agents.kruise.io/checkpoint-type";
-/// Identifier of a finished Checkpoint.
+/// On Nodes: what the node can keep in a Checkpoint; [`KEEPS_FILESYSTEM`]. Ours.
+pub const NODE_CHECKPOINTS: &str = "mountlab.dev/checkpoints";
+/// Value of [`NODE_CHECKPOINTS`] of a node that keeps the file system of a container.
+pub const KEEPS_FILESYSTEM: &str = "filesystem";
+/// Identifier of a Checkpoint, from when a node is at it.
 pub const CHECKPOINT_ID: &str = "agents.kruise.io/checkpoint-id";

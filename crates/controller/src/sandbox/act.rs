@@ -170,13 +170,35 @@ async fn create_pod(context: &Context, sandbox: &Sandbox) -> Result<(), Failure>
     announce_tls(context, sandbox).await?;
     let pods = context.namespaced::<Pod>(&namespace(sandbox));
     match pods.create(&parameters(), &parts.pod).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            announce_origin(context, sandbox);
+            Ok(())
+        }
         Err(error) if has_code(&error, 409) && !is_refusal(&error) => check_existing(context, sandbox).await,
         Err(error) => {
             let message = message_of(&error);
             Err(Problem::new(Code::PodCreateFailed, message).about(object(sandbox)).into())
         }
     }
+}
+
+/// DECISIONS 6: what was mounted in the sandbox that a clone comes from is not mounted in the clone. Said once, at its
+/// first pod.
+fn announce_origin(context: &Context, sandbox: &Sandbox) {
+    let wakes_up = sandbox.status.as_ref().is_some_and(|status| status.phase == SandboxPhase::Resuming);
+    let Some(id) = sandbox.annotations().get(annotations::RESTORE_FROM).filter(|_| !wakes_up) else { return };
+    let Some(origin) = context.world.checkpoint_of(&namespace(sandbox), id) else { return };
+    let Some(count) = origin.annotations().get(annotations::SOURCE_MOUNTS) else { return };
+    let own = if sandbox.annotations().contains_key(annotations::CSI_VOLUME_CONFIG) {
+        "only what was asked for with this sandbox is mounted"
+    } else {
+        "nothing is mounted"
+    };
+    let message = format!(
+        "the sandbox that checkpoint {id} was taken of had storage mounted ({count} in number), which is no part of a \
+         checkpoint and is not restored: {own}"
+    );
+    context.announcer.send(sandbox, Announcement::warning(events::STORAGE_NOT_RESTORED, message));
 }
 
 /// §5.2: with certificates here, a sandbox with `agent-runtime` is said to serve TLS before its pod is there.

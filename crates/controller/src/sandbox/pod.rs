@@ -5,7 +5,7 @@ use contract::crd::{RuntimeConfig, Sandbox};
 use contract::errors::Problem;
 use contract::hash;
 use contract::injection::{self, InjectionConfig};
-use contract::names::labels;
+use contract::names::{annotations, labels};
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
 };
@@ -41,6 +41,11 @@ pub fn build(
         .extend([created_by.clone(), (labels::POD_TEMPLATE_HASH.to_owned(), hash::update_revision(sandbox))]);
     let mut pod_annotations = template_metadata.annotations.unwrap_or_default();
     pod_annotations.extend([created_by]);
+    // Only the Sandbox says whose files a container starts with: a template must not.
+    pod_annotations.remove(annotations::RESTORE_FROM);
+    if let Some(checkpoint) = sandbox.annotations().get(annotations::RESTORE_FROM) {
+        pod_annotations.insert(annotations::RESTORE_FROM.to_owned(), checkpoint.clone());
+    }
     let mut pod = Pod {
         metadata: ObjectMeta {
             name: sandbox.metadata.name.clone(),

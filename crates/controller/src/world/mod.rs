@@ -14,8 +14,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use claim::Cache;
-use contract::crd::{Sandbox, SandboxClaim, SandboxSet};
-use contract::names::labels;
+use contract::checkpoint;
+use contract::crd::{Checkpoint, Sandbox, SandboxClaim, SandboxSet};
+use contract::names::{annotations, labels};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::runtime::watcher::Event;
@@ -29,7 +30,7 @@ use table::{Change, Table};
 pub(crate) use watch::watch_all;
 
 /// Kinds whose first list must be complete before work begins.
-const KINDS: u8 = 4;
+const KINDS: u8 = 5;
 
 pub(crate) struct World {
     tables: RwLock<Tables>,
@@ -46,6 +47,7 @@ struct Tables {
     sandboxes: Table<Sandbox>,
     pods: Table<Pod>,
     claims: Table<SandboxClaim>,
+    checkpoints: Table<Checkpoint>,
     /// Members by the UID of the SandboxSet that controls them.
     members: HashMap<String, HashSet<ObjectName>>,
 }
@@ -82,6 +84,18 @@ impl World {
 
     pub(crate) fn claim(&self, name: &ObjectName) -> Option<Arc<SandboxClaim>> {
         self.read().claims.get(name)
+    }
+
+    pub(crate) fn checkpoint(&self, name: &ObjectName) -> Option<Arc<Checkpoint>> {
+        self.read().checkpoints.get(name)
+    }
+
+    /// The Checkpoint of that id in a namespace.
+    pub(crate) fn checkpoint_of(&self, namespace: &str, id: &str) -> Option<Arc<Checkpoint>> {
+        let is = |found: &Checkpoint| {
+            found.namespace().as_deref() == Some(namespace) && checkpoint::id(found) == id
+        };
+        self.read().checkpoints.find(is)
     }
 
     /// The sandboxes that the set of that UID controls and what is outstanding for it, of the same moment: nothing
@@ -132,6 +146,14 @@ impl World {
         }
     }
 
+    /// Takes in the API's answer to the controller's own write.
+    pub(crate) fn wrote_checkpoint(&self, written: Checkpoint) {
+        let change = self.write().checkpoints.wrote(written);
+        if let Some(change) = change {
+            self.queue.push(Key::Checkpoint(change.name));
+        }
+    }
+
     fn on_set(&self, event: Event<SandboxSet>) {
         let (changes, first) = self.write().sets.take(event);
         self.count_first(first);
@@ -162,9 +184,17 @@ impl World {
         }
     }
 
-    /// The Sandbox, the sets that control or controlled it, and the claim that it was taken for.
+    /// The Sandbox, the sets that control or controlled it, the claim that it was taken for, and at its end the
+    /// Checkpoint that it was made from.
     fn push_sandbox(&self, change: &Change<Sandbox>) {
         self.queue.push(Key::Sandbox(change.name.clone()));
+        if change.new.is_none()
+            && let Some(old) = &change.old
+            && let Some(id) = old.annotations().get(annotations::RESTORE_FROM)
+            && let Some(origin) = self.checkpoint_of(&change.name.namespace, id)
+        {
+            self.queue.push(Key::Checkpoint(name_of(&*origin)));
+        }
         if let Some(claim) = change.new.as_deref().and_then(claim_of) {
             self.queue.push(Key::Claim(claim));
         }
@@ -198,6 +228,14 @@ impl World {
         self.count_first(first);
         for change in changes {
             self.queue.push(Key::Claim(change.name));
+        }
+    }
+
+    fn on_checkpoint(&self, event: Event<Checkpoint>) {
+        let (changes, first) = self.write().checkpoints.take(event);
+        self.count_first(first);
+        for change in changes {
+            self.queue.push(Key::Checkpoint(change.name));
         }
     }
 

@@ -36,6 +36,11 @@ impl<K: Resource> Table<K> {
         self.objects.get(name).cloned()
     }
 
+    /// Any object that is as asked for.
+    pub(super) fn find(&self, is_so: impl Fn(&K) -> bool) -> Option<Arc<K>> {
+        self.objects.values().find(|object| is_so(object)).cloned()
+    }
+
     /// Takes in a watch event. Returns what changed, and whether this completed the very first list.
     pub(super) fn take(&mut self, event: Event<K>) -> (Vec<Change<K>>, bool) {
         match event {

@@ -15,8 +15,12 @@ pub(crate) fn measure(state: &Path) -> io::Result<u64> {
             total += share(&entry.path());
         }
     }
-    let files = rustix::fs::statvfs(state)?;
-    Ok(total + (files.f_blocks - files.f_bfree) * files.f_frsize)
+    // Checkpoints have a file system of their own.
+    for folder in [state, &state.join("node/checkpoints")] {
+        let files = rustix::fs::statvfs(folder)?;
+        total += (files.f_blocks - files.f_bfree) * files.f_frsize;
+    }
+    Ok(total)
 }
 
 /// The proportional share of one process; 0 for one that has just ended.

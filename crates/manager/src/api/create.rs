@@ -83,8 +83,17 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<Order, A
     }
     let timeout = timeout(manager, body.timeout)?;
     let network = body.network.map(NetworkRules::checked).transpose()?.filter(|rules| !rules.is_empty());
-    let set = template(manager, &caller, &body.template_id)?;
-    refuse_names(&extensions, &body.template_id)?;
+    let (set, origin) = match template(manager, &caller, &body.template_id) {
+        Ok(set) => {
+            refuse_names(&extensions, &body.template_id)?;
+            (set, None)
+        }
+        Err(missing) => {
+            let snapshot = manager.snapshot(&caller, &body.template_id).ok_or(missing)?;
+            let (set, origin) = super::clone::of(manager, &snapshot, &extensions).await?;
+            (set, Some(origin))
+        }
+    };
     check_runtimes(&set, &intents)?;
     let change = change(&extensions);
     check_change(&set, &change)?;
@@ -108,6 +117,7 @@ async fn check(manager: &Manager, caller: Caller, body: Body) -> Result<Order, A
     };
     let request = ClaimRequest {
         template: manager.referred_template(&set),
+        origin,
         intents,
         mounts,
         change,
@@ -210,7 +220,10 @@ fn template(manager: &Manager, caller: &Caller, name: &str) -> Result<Arc<Sandbo
         sets.get(&caller.team, name)
     };
     found.ok_or_else(|| {
-        let message = format!("template or snapshot {name:?} not found: there is no SandboxSet of that name");
+        let message = format!(
+            "template or snapshot {name:?} not found: there is no SandboxSet and no snapshot of yours \
+             of that name"
+        );
         ApiError::new(Code::TemplateNotFound, message)
     })
 }

@@ -17,7 +17,7 @@ use crate::manager::Manager;
 use crate::sandboxes::{self, Situation};
 
 /// The header that names the next page; absent on the last one.
-const NEXT: &str = "x-next-token";
+pub(crate) const NEXT: &str = "x-next-token";
 
 /// The caller's sandboxes, page by page.
 pub(crate) async fn list(

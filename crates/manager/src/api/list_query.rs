@@ -73,6 +73,15 @@ impl ListQuery {
         Ok(parsed)
     }
 
+    /// Reads only where a page of something else than sandboxes begins and how long it is.
+    pub(crate) fn parse_page(query: &str) -> Result<Self, ApiError> {
+        let mut parsed = Self::default();
+        for (key, value) in query_pairs(query).filter(|(key, _)| key == "limit" || key == "nextToken") {
+            parsed.take(&key, &value)?;
+        }
+        Ok(parsed)
+    }
+
     fn take(&mut self, key: &str, value: &str) -> Result<(), ApiError> {
         let bad =
             |expected: &str| ApiError::bad_request(format!("query parameter {key:?}: expected {expected}"));

@@ -1,4 +1,4 @@
-//! Small routes: health, Prometheus, debug, and the calls of the E2B API that answer 501 (`e2b-api.md` §4.10 to
+//! Small routes: health, Prometheus, debug, and the calls of the E2B API that answer 501 (`e2b-api.md` §4.12 to
 //! §4.14).
 
 use std::collections::BTreeMap;
@@ -95,22 +95,6 @@ fn without_prefix(context: &Context, path: &str) -> Result<(), ApiError> {
         return Err(ApiError::new(Code::NotFound, format!("there is no route GET /kruise/api{path}")));
     }
     Ok(())
-}
-
-/// `POST /sandboxes/{id}/snapshots`
-pub(crate) async fn snapshots(
-    State(manager): State<Manager>,
-    caller: Caller,
-    context: Context,
-    Path(id): Path<String>,
-) -> ApiError {
-    context.concerns(&id);
-    refused(manager.owned(&caller, &id).map(drop), "taking a snapshot")
-}
-
-/// `GET /snapshots`
-pub(crate) async fn snapshot_list(_: Caller) -> ApiError {
-    ApiError::not_supported("listing snapshots")
 }
 
 /// Logs, fork and refreshes of a sandbox.

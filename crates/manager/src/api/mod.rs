@@ -8,6 +8,7 @@
 //! The `/kruise/api` prefix and a trailing slash are taken off before routing, so every route is written once.
 
 pub(crate) mod body;
+pub(crate) mod clone;
 pub(crate) mod connect;
 pub(crate) mod context;
 pub(crate) mod create;
@@ -23,6 +24,7 @@ pub(crate) mod network;
 pub(crate) mod pause;
 pub(crate) mod percent;
 pub(crate) mod settled;
+pub(crate) mod snapshots;
 pub(crate) mod templates;
 pub(crate) mod view;
 
@@ -102,13 +104,13 @@ fn routes(manager: Manager) -> Router {
         .route("/sandboxes/{id}/timeout", post(deadline_calls::set_timeout))
         .route("/sandboxes/{id}/network", put(network::replace))
         .route("/sandboxes/{id}/metrics", get(metrics::metrics))
-        .route("/sandboxes/{id}/snapshots", post(minor::snapshots))
+        .route("/sandboxes/{id}/snapshots", post(snapshots::create))
         .route("/sandboxes/{id}/fork", post(minor::sandbox_extra))
         .route("/sandboxes/{id}/refreshes", post(minor::sandbox_extra))
         .route("/sandboxes/{id}/logs", get(minor::sandbox_extra))
         .route("/v2/sandboxes/{id}/logs", get(minor::sandbox_extra));
     let others = Router::new()
-        .route("/snapshots", get(minor::snapshot_list))
+        .route("/snapshots", get(snapshots::list))
         .route("/templates", get(templates::list).post(minor::builds))
         .route("/templates/{id}", get(templates::get).delete(templates::delete).post(minor::builds))
         .route("/templates/{id}/{*rest}", any(minor::builds))

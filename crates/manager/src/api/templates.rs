@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use contract::crd::SandboxSet;
 use contract::errors::Code;
+use http::StatusCode;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -29,25 +30,25 @@ pub(crate) async fn get(
     Ok(Json(details(&manager, &set)))
 }
 
-/// `DELETE /templates/{id}` deletes snapshots, of which there are none; a pool is not the caller's to delete.
+/// `DELETE /templates/{id}` deletes snapshots; a pool is not the caller's to delete.
 pub(crate) async fn delete(
     State(manager): State<Manager>,
     caller: Caller,
     Path(id): Path<String>,
-) -> ApiError {
-    match find(&manager, &caller, &id) {
-        Ok(_) => {
-            let message =
-                format!("template {id:?} is backed by a SandboxSet and cannot be deleted through this API");
-            ApiError::new(Code::Forbidden, message)
-        }
-        Err(missing) => missing,
-    }
+) -> Result<StatusCode, ApiError> {
+    let Err(missing) = find(&manager, &caller, &id) else {
+        let message =
+            format!("template {id:?} is backed by a SandboxSet and cannot be deleted through this API");
+        return Err(ApiError::new(Code::Forbidden, message));
+    };
+    let snapshot = manager.snapshot(&caller, &id).ok_or(missing)?;
+    manager.delete_snapshot(&snapshot).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn find(manager: &Manager, caller: &Caller, id: &str) -> Result<Arc<SandboxSet>, ApiError> {
     let found = visible(manager, caller).into_iter().find(|set| set.name_any() == id);
-    found.ok_or_else(|| ApiError::new(Code::NotFound, format!("template {id:?} not found")))
+    found.ok_or_else(|| ApiError::new(Code::NotFound, format!("template or snapshot {id:?} not found")))
 }
 
 fn visible(manager: &Manager, caller: &Caller) -> Vec<Arc<SandboxSet>> {

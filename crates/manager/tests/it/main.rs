@@ -10,3 +10,4 @@ mod mounts;
 mod pausing;
 mod requests;
 mod sdk;
+mod snapshots;

@@ -26,7 +26,7 @@ use crate::lab::{KEY, Lab, POOL, answer, ensure_namespace};
 #[case(Method::POST, "/sandboxes/default--nobody/snapshots", 404)]
 #[case(Method::GET, "/sandboxes/default--nobody/logs", 404)]
 #[case(Method::POST, "/sandboxes/default--nobody/fork", 404)]
-#[case(Method::GET, "/snapshots", 501)]
+#[case(Method::GET, "/snapshots?limit=101", 400)]
 #[case(Method::GET, "/volumes", 501)]
 #[case(Method::POST, "/volumes/some/path", 501)]
 #[case(Method::POST, "/templates", 501)]

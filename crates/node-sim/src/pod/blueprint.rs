@@ -7,16 +7,18 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use contract::names::annotations;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, Pod, PodSecurityContext, Secret, SecurityContext, VolumeMount,
 };
-use kube::Api;
+use kube::{Api, ResourceExt as _};
 use rustix::thread::CapabilitySet;
 
 use super::environment::{self, EnvironmentError, Sources, command_line, expand, references};
 use super::termination::MESSAGE_FILE;
 use super::{PodContext, Sandbox, spec_of};
 use crate::catalogue::Image;
+use crate::checkpoints::StoreError;
 use crate::shim::protocol::{ContainerSpec, MountSpec, Overlay, ProcessSpec, Propagation};
 
 /// Why a container can't be described.
@@ -37,6 +39,9 @@ pub(super) enum BlueprintError {
     /// Its definition contradicts itself or the pod's.
     #[error("{0}")]
     Definition(String),
+    /// The checkpoint that it is made from isn't here.
+    #[error(transparent)]
+    Checkpoint(#[from] StoreError),
     /// Its folders could not be made.
     #[error("making the container's folders failed")]
     Folders(#[from] io::Error),
@@ -80,7 +85,7 @@ pub(super) async fn blueprint(
         environment.push((name, value));
     }
     let mut mounts = mounts(context, sandbox, container, image, &environment)?;
-    let overlays = overlays(context, image, place)?;
+    let overlays = overlays(context, &kept_layers(context, &pod, container)?, image, place)?;
     mounts.push(termination_message(container, place)?);
     let security = container.security_context.clone().unwrap_or_default();
     let privileged = security.privileged == Some(true);
@@ -121,8 +126,20 @@ async fn sources(context: &PodContext, container: &Container) -> Result<Sources,
     Ok(sources)
 }
 
-/// Makes the writable layers and says how they lie over the base.
-fn overlays(context: &PodContext, image: &Image, place: &Path) -> io::Result<Vec<Overlay>> {
+/// The layers of the checkpoint that the pod is made from, the newest first.
+fn kept_layers(
+    context: &PodContext,
+    pod: &Pod,
+    container: &Container,
+) -> Result<Vec<PathBuf>, BlueprintError> {
+    match pod.annotations().get(annotations::RESTORE_FROM) {
+        Some(id) => Ok(context.node.checkpoints.layers(id, &context.namespace, &container.name)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Makes the writable layers and says how they lie over what a checkpoint kept and the base.
+fn overlays(context: &PodContext, kept: &[PathBuf], image: &Image, place: &Path) -> io::Result<Vec<Overlay>> {
     let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o755).create(path);
     make(&place.join("root"))?;
     let mut overlays = Vec::new();
@@ -130,7 +147,9 @@ fn overlays(context: &PodContext, image: &Image, place: &Path) -> io::Result<Vec
         let (upper, work) = (place.join(format!("upper{number}")), place.join(format!("work{number}")));
         make(&upper)?;
         make(&work)?;
-        overlays.push(Overlay { target: target.clone(), lower: lower.clone(), upper, work });
+        let kept = kept.iter().map(|layers| layers.join(number.to_string()));
+        let lower = kept.chain([lower.clone()]).collect();
+        overlays.push(Overlay { target: target.clone(), lower, upper, work });
     }
     // Folders that belong to nobody here (in a user namespace) can't be written to, so what has to be writable, and
     // the mount points of the image's own files, are made in the layers.

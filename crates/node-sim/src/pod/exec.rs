@@ -1,5 +1,6 @@
 //! Running a container's process, and commands in it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(crate) struct Running {
     pub(crate) privileged: bool,
     /// Environment, user and the rest, taken over by commands.
     pub(crate) template: ProcessSpec,
+    /// The attempt's folder, with the writable layers of its root.
+    pub(crate) place: PathBuf,
 }
 
 /// What became of a command.

@@ -90,7 +90,12 @@ impl Supervisor {
             .map_err(|error| refused(RUN_CONTAINER_ERROR, &error))?;
         let log = context.logs(&container.name).map(Logs::begin);
         let drained = tokio::spawn(pipes.drain(context.sink(&container.name, log)));
-        let running = Arc::new(Running { process, privileged: spec.privileged, template: spec.process });
+        let running = Arc::new(Running {
+            process,
+            privileged: spec.privileged,
+            template: spec.process,
+            place: place.clone(),
+        });
         let id = format!("mountlab://{}-{}-{number}", context.uid, container.name);
         let restarting = std::mem::take(&mut self.restarting);
         context.board.update(self.index, |record| {

@@ -96,8 +96,8 @@ pub(crate) struct ContainerSpec {
 pub(crate) struct Overlay {
     /// Relative to the root; empty for the root itself.
     pub(crate) target: PathBuf,
-    /// The read-only layer.
-    pub(crate) lower: PathBuf,
+    /// The read-only layers, the topmost first.
+    pub(crate) lower: Vec<PathBuf>,
     /// The writable layer.
     pub(crate) upper: PathBuf,
     /// The overlay's working directory, on the file system of `upper`.

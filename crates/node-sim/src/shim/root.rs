@@ -39,15 +39,15 @@ pub(super) fn assemble(spec: &ContainerSpec) -> Result<(), ShimError> {
     for overlay in &spec.overlays {
         let target = spec.root.join(&overlay.target);
         let marks = if spec.user_namespace { ",userxattr" } else { "" };
+        let lower: Vec<_> = overlay.lower.iter().map(|layer| layer.display().to_string()).collect();
+        let lower = lower.join(":");
         let options = text(format!(
-            "lowerdir={},upperdir={},workdir={}{marks}",
-            overlay.lower.display(),
+            "lowerdir={lower},upperdir={},workdir={}{marks}",
             overlay.upper.display(),
             overlay.work.display()
         ))?;
-        mount("overlay", &target, "overlay", MountFlags::NODEV, Some(options.as_c_str())).at(|| {
-            format!("mounting an overlay of {} at /{}", overlay.lower.display(), overlay.target.display())
-        })?;
+        mount("overlay", &target, "overlay", MountFlags::NODEV, Some(options.as_c_str()))
+            .at(|| format!("mounting an overlay of {lower} at /{}", overlay.target.display()))?;
     }
     Ok(())
 }

@@ -126,12 +126,19 @@ impl Lab {
 
     /// The same with the kind `TrafficPolicy`.
     pub(crate) async fn start_with_traffic_policies(change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
+        Self::start_with_kind("TrafficPolicy", change).await
+    }
+
+    /// The same with a kind of ours.
+    pub(crate) async fn start_with_kind(
+        kind: &'static str,
+        change: impl FnOnce(NodeOptions) -> NodeOptions,
+    ) -> Self {
         Self::start_on(
-            |client| async move {
+            move |client| async move {
                 let api: Api<CustomResourceDefinition> = Api::all(client);
                 let definitions = contract::crd::all();
-                let wanted =
-                    definitions.iter().find(|definition| definition.spec.names.kind == "TrafficPolicy");
+                let wanted = definitions.iter().find(|definition| definition.spec.names.kind == kind);
                 api.create(&PostParams::default(), wanted.expect("defined")).await.expect("created");
             },
             change,

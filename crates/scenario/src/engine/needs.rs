@@ -22,6 +22,9 @@ pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     if planned.objects.iter().filter_map(|object| object.kind()).any(is_policy) {
         needed.push(Capability::NetworkPolicies);
     }
+    if planned.objects.iter().any(|object| object.kind() == Some("Checkpoint")) {
+        needed.push(Capability::Checkpoints);
+    }
     let configures = planned.objects.iter().any(|object| object.name() == Some(INJECTION_CONFIG));
     if configures || scenario.steps.iter().any(changes_configuration) {
         needed.push(Capability::SystemConfiguration);
@@ -67,11 +70,15 @@ fn of_step(step: &Step) -> Vec<Capability> {
     need(step.nas.is_some(), Capability::NetworkFileSystem);
     need(step.mounts.is_some(), Capability::MountTable);
     need(step.advance.is_some(), Capability::Clock);
+    let program = step.python.as_ref().and_then(|python| python.code.as_ref());
+    let snapshots = program.is_some_and(|code| code.contains("create_snapshot"));
+    need(step.snapshot.is_some() || snapshots, Capability::Checkpoints);
     let limits = step.create.as_ref();
     let limits =
         limits.is_some_and(|create| create.network.is_some() || create.allow_internet_access == Some(false));
     let applied = step.apply.as_ref().and_then(|apply| apply.object.as_ref()).and_then(kind);
     need(limits || applied.is_some_and(is_policy), Capability::NetworkPolicies);
+    need(applied == Some("Checkpoint"), Capability::Checkpoints);
     needed.extend(step.nas.as_ref().and_then(|nas| nas.options.as_ref()).into_iter().flat_map(of_export));
     if let Some(fault) = &step.fault {
         needed.push(of_fault(&fault.inject));

@@ -17,9 +17,10 @@ pub use expectation::{Count, EventPattern, Eventually, Expect, Holds, Order, Pat
 pub use object::{ApplyStep, DeleteStep, GetStep, ObjectReference, PatchStep};
 pub use period::Period;
 pub use step::{
-    ACTIONS, AdoptStep, BodyMount, ConnectStep, CreateStep, FaultStep, HealStep, InfoStep, KillStep,
-    KubectlStep, ListStep, MountsStep, NetworkLists, OssStep, PauseStep, PythonStep, ReadStep, ResumeStep,
-    RunStep, SandboxesStep, SdkGeneration, ShellStep, Step, TimeoutStep, WriteStep,
+    ACTIONS, AdoptStep, BodyMount, ConnectStep, CreateStep, DeleteSnapshotStep, FaultStep, HealStep,
+    InfoStep, KillStep, KubectlStep, ListStep, MountsStep, NetworkLists, OssStep, PauseStep, PythonStep,
+    ReadStep, ResumeStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, SnapshotStep, SnapshotsStep,
+    Step, TimeoutStep, WriteStep,
 };
 pub use storage::{NasStep, Storage};
 

@@ -67,6 +67,13 @@ steps! {
     /// Wakes a paused sandbox up in the way of older SDKs, newer ones use `connect`; carried out when it is ready.
     /// Outcome: `status`; of a refusal as of `create`.
     resume "resume": ResumeStep,
+    /// Takes a snapshot of a sandbox, which a `create` can have as its template: `${name.snapshotID}`. Outcome: `status`,
+    /// `snapshotID`, `names`; of a refusal as of `create`.
+    snapshot "snapshot": SnapshotStep,
+    /// The snapshots that the API lists. Outcome: `snapshots`.
+    snapshots "snapshots": SnapshotsStep,
+    /// Deletes a snapshot; sandboxes that were made from it go on. Outcome: `status`; of a refusal as of `create`.
+    delete_snapshot "deleteSnapshot": DeleteSnapshotStep,
     /// Ends a sandbox. Outcome: `status`; of a refusal as of `create`.
     kill "kill": KillStep,
     /// Runs a command in a sandbox. Outcome: `exitCode`, `stdout`, `stderr`, `error`; of a refusal `status`, `code`,
@@ -129,7 +136,7 @@ pub struct CreateStep {
     /// Name by which later steps call it.
     #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Name of the SandboxSet.
+    /// Name of the SandboxSet, or id or name of a snapshot.
     pub template: String,
     /// Seconds until the sandbox ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,6 +260,40 @@ pub struct ResumeStep {
     pub sandbox: String,
     /// Seconds until the sandbox ends by itself.
     pub timeout: u64,
+}
+
+/// What to take a snapshot of.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotStep {
+    /// Name by which later steps call its outcome, as in `${name.snapshotID}`.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The sandbox: a name that a step gave, or an id.
+    pub sandbox: String,
+    /// A name for the snapshot, by which it can be used too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<String>,
+}
+
+/// Which snapshots to list.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotsStep {
+    /// Only those of this sandbox: a name that a step gave, or an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
+    /// How many a page has, 1 to 100; all pages are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// Which snapshot to delete.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeleteSnapshotStep {
+    /// Its id or name.
+    pub snapshot: String,
 }
 
 /// Which sandbox to end.

@@ -149,12 +149,13 @@ pub(super) fn name_given(step: &Step) -> Option<(&String, &'static str)> {
     }
     let create = step.create.as_ref().map(|step| (&step.name, "create"));
     let connect = step.connect.as_ref().map(|step| (&step.name, "connect"));
+    let snapshot = step.snapshot.as_ref().map(|step| (&step.name, "snapshot"));
     let run = step.run.as_ref().map(|step| (&step.name, "run"));
     let get = step.get.as_ref().map(|step| (&step.name, "get"));
     let fault = step.fault.as_ref().map(|step| (&step.name, "fault"));
     let shell = step.shell.as_ref().map(|step| (&step.name, "shell"));
     let kubectl = step.kubectl.as_ref().map(|step| (&step.name, "kubectl"));
-    let (name, key) = create.or(connect).or(run).or(get).or(fault).or(shell).or(kubectl)?;
+    let (name, key) = create.or(connect).or(snapshot).or(run).or(get).or(fault).or(shell).or(kubectl)?;
     name.as_ref().map(|name| (name, key))
 }
 
@@ -210,6 +211,8 @@ fn names_used(step: &Step, path: &[Segment], known: &[String], sink: &mut Sink<'
         step.timeout.as_ref().map(|step| (&step.sandbox, "timeout", "sandbox")),
         step.pause.as_ref().map(|step| (&step.sandbox, "pause", "sandbox")),
         step.resume.as_ref().map(|step| (&step.sandbox, "resume", "sandbox")),
+        step.snapshot.as_ref().map(|step| (&step.sandbox, "snapshot", "sandbox")),
+        step.snapshots.as_ref().and_then(|step| Some((step.sandbox.as_ref()?, "snapshots", "sandbox"))),
         step.kill.as_ref().map(|step| (&step.sandbox, "kill", "sandbox")),
         step.heal.as_ref().map(|step| (&step.fault, "heal", "fault")),
     ];

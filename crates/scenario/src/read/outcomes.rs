@@ -20,6 +20,8 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
     let own: &[(&'static str, Member)] = match action {
         "create" | "connect" | "info" => &[("sandbox", Tree)],
         "sandboxes" => &[("sandboxes", Tree)],
+        "snapshot" => &[("snapshotID", Plain), ("names", Tree)],
+        "snapshots" => &[("snapshots", Tree)],
         "run" => &[("exitCode", Plain), ("stdout", Plain), ("stderr", Plain), ("error", Plain)],
         "read" => &[("content", Plain)],
         "list" => &[("entries", Tree)],
@@ -44,7 +46,17 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
     };
     let of_api = matches!(
         action,
-        "create" | "connect" | "pause" | "resume" | "info" | "sandboxes" | "timeout" | "kill"
+        "create"
+            | "connect"
+            | "pause"
+            | "resume"
+            | "info"
+            | "sandboxes"
+            | "timeout"
+            | "snapshot"
+            | "snapshots"
+            | "deleteSnapshot"
+            | "kill"
     );
     own.iter().copied().chain(REFUSAL).chain(of_api.then_some(("answered", Plain))).collect()
 }
@@ -58,6 +70,8 @@ pub(crate) fn may_wait(action: &str) -> bool {
             | "connect"
             | "pause"
             | "resume"
+            | "snapshot"
+            | "deleteSnapshot"
             | "kill"
             | "run"
             | "write"
@@ -75,6 +89,7 @@ pub(crate) fn only_looks(action: &str) -> bool {
         action,
         "info"
             | "sandboxes"
+            | "snapshots"
             | "read"
             | "list"
             | "mounts"

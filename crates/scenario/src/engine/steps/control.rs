@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::context::{Context, Made, StepError};
 use super::{Outcome, refused, with_status};
-use crate::model::{ConnectStep, CreateStep, Step};
+use crate::model::{ConnectStep, CreateStep, SnapshotStep, Step};
 
 pub(super) async fn act(
     context: &Context<'_>,
@@ -19,6 +19,9 @@ pub(super) async fn act(
         return connect_sandbox(context, connect, part).await.map(Some);
     }
     let client = &context.client;
+    if let Some(snapshot) = &step.snapshot {
+        return take_snapshot(context, snapshot).await.map(Some);
+    }
     let outcome = if let Some(info) = &step.info {
         let id = context.sandbox_id(&context.fill(&info.sandbox)?);
         client.get(&id).await.map(|reply| with_status(reply.status, "sandbox", told(&reply.value)))
@@ -39,6 +42,13 @@ pub(super) async fn act(
     } else if let Some(resume) = &step.resume {
         let id = context.sandbox_id(&context.fill(&resume.sandbox)?);
         client.resume(&id, resume.timeout).await.map(|reply| done(&reply))
+    } else if let Some(wanted) = &step.snapshots {
+        let sandbox = wanted.sandbox.as_ref().map(|name| context.fill(name)).transpose()?;
+        let sandbox = sandbox.map(|name| context.sandbox_id(&name));
+        let listed = client.snapshots(sandbox.as_deref(), wanted.limit).await;
+        listed.map(|listed| with_status(200, "snapshots", json!(listed)))
+    } else if let Some(delete) = &step.delete_snapshot {
+        client.delete_snapshot(&context.fill(&delete.snapshot)?).await.map(|reply| done(&reply))
     } else if let Some(kill) = &step.kill {
         let id = context.sandbox_id(&context.fill(&kill.sandbox)?);
         client.kill(&id).await.map(|reply| {
@@ -75,6 +85,21 @@ async fn create_sandbox(context: &Context<'_>, step: &CreateStep, part: &str) ->
         network: network.transpose()?,
     };
     remember(context, step.name.as_ref(), context.client.create(&request).await, part)
+}
+
+async fn take_snapshot(context: &Context<'_>, step: &SnapshotStep) -> Result<Outcome, StepError> {
+    let id = context.sandbox_id(&context.fill(&step.sandbox)?);
+    let name = step.called.as_ref().map(|name| context.fill(name)).transpose()?;
+    let taken = context.client.snapshot(&id, name.as_deref()).await.map(|reply| {
+        let mut value = json!(reply.value);
+        value["status"] = reply.status.into();
+        Outcome::success(value)
+    });
+    let outcome = or_refusal(taken)?;
+    if let Some(name) = step.name.as_ref().filter(|_| outcome.trouble.is_none()) {
+        context.remember_outcome(name, outcome.value.clone());
+    }
+    Ok(outcome)
 }
 
 async fn connect_sandbox(

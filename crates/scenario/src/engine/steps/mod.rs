@@ -268,7 +268,10 @@ fn action_title(step: &Step) -> String {
     let told: &[&str] = if action == "nas" {
         &["get", "look", "list", "put", "directory", "symlink", "delete", "export"]
     } else {
-        &["template", "sandbox", "in", "command", "path", "fixture", "script", "put", "get", "list", "delete"]
+        &[
+            "template", "sandbox", "snapshot", "in", "command", "path", "fixture", "script", "put", "get",
+            "list", "delete",
+        ]
     };
     let mut words = vec![action.to_owned()];
     if let Some(text) = argument.as_str() {
