@@ -7,7 +7,6 @@ use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxPhase};
 use contract::errors::{Code, Problem};
 use contract::state;
-use tokio::time::timeout;
 
 use crate::Claimer;
 use crate::cache::Key;
@@ -34,8 +33,10 @@ pub(crate) async fn wait(
             Progress::Waiting => None,
         },
     });
-    if let Ok(settled) = timeout(limit, settled).await {
-        return settled;
+    tokio::select! {
+        biased;
+        settled = settled => return settled,
+        () = claimer.shared.options.clock.sleep(limit) => {}
     }
     let last = cache.get(namespace, name).map_or_else(|| "gone".to_owned(), |last| describe(&last));
     Err(Problem::new(

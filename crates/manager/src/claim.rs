@@ -8,7 +8,6 @@ use claim::{ClaimError, ClaimRequest};
 use contract::crd::Sandbox;
 use contract::errors::Code;
 use kube::ResourceExt as _;
-use tokio::time::timeout;
 
 use crate::api::network::{self, NetworkRules};
 use crate::error::ApiError;
@@ -46,12 +45,14 @@ impl Manager {
         let pool = request.set.name_any();
         let claimed = self.claim_unlimited(request, network);
         let Some(limit) = limit else { return claimed.await };
-        timeout(limit, claimed).await.unwrap_or_else(|_| {
-            Err(ApiError::new(
+        tokio::select! {
+            biased;
+            claimed = claimed => claimed,
+            () = self.shared.options.clock.sleep(limit) => Err(ApiError::new(
                 Code::NoStock,
                 format!("no sandbox of template {pool:?} could be claimed within claim-timeout-seconds ({limit:?})"),
-            ))
-        })
+            )),
+        }
     }
 
     async fn claim_unlimited(
