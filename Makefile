@@ -10,7 +10,7 @@ REPORT ?= target/mountlab
 RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=- kubernetes-client=kubectl
 TEST_PACKAGES := $(RUN_PACKAGES) golang-go=go libnfs-utils=nfs-ls nodejs=node npm=npm s3fs=s3fs uidmap=newuidmap
 # Without Docker's daemon and a registry: a daemon to start, and what images are built with.
-E2E_PACKAGES := $(RUN_PACKAGES) golang-go=go iptables=iptables mmdebstrap=mmdebstrap
+E2E_PACKAGES := $(RUN_PACKAGES) golang-go=go iptables=iptables libnfs-utils=nfs-ls mmdebstrap=mmdebstrap
 
 .PHONY: help run test e2e bench lint build release tools-run tools-test tools-e2e clean
 

@@ -202,7 +202,7 @@ fn on_kind(report: &Path, paths: &[&str]) -> Outcome {
 }
 
 fn kind_command(report: &Path, paths: &[&str]) -> Command {
-    let mut command = mountlab(&["run", "--output", "json", "--jobs", "2", "--backend", "kind", "--keep"]);
+    let mut command = mountlab(&["run", "--output", "json", "--backend", "kind", "--keep"]);
     command.arg("--report").arg(report).args(paths);
     command
 }

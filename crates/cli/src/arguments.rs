@@ -66,7 +66,7 @@ pub(crate) struct Run {
     /// Only scenarios whose name contains this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
-    /// How many scenarios run at once [default: the number of processors]
+    /// How many scenarios run at once [default: the number of processors; twice that on kind]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
     /// Seed of everything drawn by chance [default: drawn and printed]
@@ -75,7 +75,7 @@ pub(crate) struct Run {
     /// Folder for the report
     #[arg(long, value_name = "DIR", default_value = "target/mountlab")]
     pub(crate) report: PathBuf,
-    /// Leave a failed scenario's lab up until Ctrl-C
+    /// Leave a failed scenario's lab up until Ctrl-C; on kind, leave the cluster up for the next run instead
     #[arg(long)]
     pub(crate) keep: bool,
     /// Stop at the first failed step, say how to look around, and go on when Enter is pressed

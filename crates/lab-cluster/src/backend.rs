@@ -18,13 +18,14 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::access::{ClusterOptions, NasOptions, connect};
+use crate::departing::Departing;
 use crate::disturbances::Disturbances;
 use crate::doors::{self, E2bDoor, KubernetesDoor};
 use crate::e2b::{Upstream, UpstreamError};
 use crate::lab_of_tag::{LabOfTag, Parts};
 use crate::names::Names;
 use crate::nas::Exports;
-use crate::remains::{DOWN_LIMIT, Remains};
+use crate::remains::{DOWN_LIMIT, LIMIT, Remains};
 use crate::watch::Watches;
 
 /// The backend's name.
@@ -39,13 +40,14 @@ const SERVER_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Cluster {
     options: Arc<ClusterOptions>,
+    departing: Departing,
     clock: SharedClock,
 }
 
 impl Cluster {
     /// A backend whose labs are on the cluster that `options` name; `clock` stamps the journal.
     pub fn new(options: ClusterOptions, clock: SharedClock) -> Self {
-        Self { options: Arc::new(options), clock }
+        Self { options: Arc::new(options), departing: Departing::default(), clock }
     }
 }
 
@@ -72,6 +74,13 @@ impl Backend for Cluster {
             Some(server) => check_server(server).await,
             None => Ok(()),
         }
+    }
+
+    async fn finish(&self) -> Result<(), LabError> {
+        if self.departing.is_empty() {
+            return Ok(());
+        }
+        self.departing.until_gone(&connect(&self.options).await?, LIMIT).await
     }
 
     fn down_limit(&self, _stopped: bool) -> Duration {
@@ -128,8 +137,14 @@ impl Cluster {
             Some(server) => Names::draw().with_nas(&server.inside_server, &server.folder),
             None => Names::draw(),
         };
-        let mut remains =
-            Remains::new(client.clone(), names.clone(), upstream.clone(), &self.options, self.clock.clone());
+        let mut remains = Remains::new(
+            client.clone(),
+            names.clone(),
+            upstream.clone(),
+            &self.options,
+            self.departing.clone(),
+            self.clock.clone(),
+        );
         let exports = match &self.options.network_file_system {
             Some(server) => {
                 let found = Exports::find(server, &names, self.options.powers.clone()).await;

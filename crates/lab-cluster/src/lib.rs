@@ -14,6 +14,7 @@ mod access;
 mod backend;
 mod components;
 mod configuration;
+mod departing;
 mod disturbances;
 mod doors;
 mod e2b;

@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
 use crate::access::ClusterOptions;
+use crate::departing::Departing;
 use crate::disturbances::UNDO_LIMIT;
 use crate::e2b::Upstream;
 use crate::names::{LAB_LABEL, Names};
@@ -29,6 +30,17 @@ pub const DOWN_LIMIT: Duration = LIMIT.saturating_add(UNDO_LIMIT).saturating_add
 const SANDBOXES_LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether they have gone.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Every so many looks what is there is asked to go once more: something may have been made since.
+const ASKS_EVERY: u32 = 5;
+
+/// One look at what is left.
+#[derive(Clone, Copy)]
+struct Round {
+    /// Sandboxes are asked to go.
+    asks: bool,
+    /// Namespaces are, whatever is in them.
+    hurries: bool,
+}
 
 /// Finds and removes what bears a lab's tag. Dropped before [`Remains::remove`] has run, it removes in the background.
 #[derive(Clone)]
@@ -42,6 +54,7 @@ pub(crate) struct Remains {
     pub(crate) exports: Option<Arc<Exports>>,
     /// Id of the API key that was made.
     pub(crate) key: Option<String>,
+    departing: Departing,
     armed: bool,
 }
 
@@ -51,11 +64,22 @@ impl Remains {
         names: Names,
         upstream: Upstream,
         options: &ClusterOptions,
+        departing: Departing,
         clock: SharedClock,
     ) -> Self {
         let buckets = options.object_store.as_ref().map(|store| Arc::new(Buckets::new(store, clock)));
         let operator_key = options.e2b_key.clone();
-        Self { client, names, upstream, operator_key, buckets, exports: None, key: None, armed: true }
+        Self {
+            client,
+            names,
+            upstream,
+            operator_key,
+            buckets,
+            exports: None,
+            key: None,
+            departing,
+            armed: true,
+        }
     }
 
     /// Makes a namespace of the lab, by the cluster's name.
@@ -77,16 +101,17 @@ impl Remains {
         Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await.map(drop)
     }
 
-    /// Removes everything and waits until it is gone. The words say what is still there, and how to remove it by hand.
+    /// Removes everything and waits until it is gone; for namespaces that are empty and asked to go, [`Departing`] waits. The
+    /// words say what is still there, and how to remove it by hand.
     pub(crate) async fn remove(mut self) -> Result<(), String> {
         self.armed = false;
         let mut failures = Vec::new();
         let begun = Instant::now();
         let end = begun + LIMIT;
-        loop {
+        for look in 0.. {
             failures.clear();
-            let hurries = begun.elapsed() >= SANDBOXES_LIMIT;
-            let left = self.round(hurries, &mut failures).await;
+            let round = Round { asks: look % ASKS_EVERY == 0, hurries: begun.elapsed() >= SANDBOXES_LIMIT };
+            let left = self.round(round, &mut failures).await;
             if left.is_empty() && failures.is_empty() {
                 break;
             }
@@ -131,19 +156,19 @@ impl Remains {
 
     /// Asks for everything to be deleted that is there, and says what that was. Sandboxes go before their namespace: a
     /// namespace in which pods still end is looked at again only after half of their grace period.
-    async fn round(&self, hurries: bool, failures: &mut Vec<String>) -> BTreeSet<String> {
+    async fn round(&self, Round { asks, hurries }: Round, failures: &mut Vec<String>) -> BTreeSet<String> {
         let mut left = BTreeSet::new();
         if !hurries {
             let there = self.own::<Namespace>(&Api::all(self.client.clone()), "Namespace", failures).await;
             for namespace in there.iter().filter(|it| it.metadata.deletion_timestamp.is_none()) {
-                self.empty(&namespace.name_any(), &mut left, failures).await;
+                self.empty(&namespace.name_any(), asks, &mut left, failures).await;
             }
             if !left.is_empty() {
                 return left;
             }
         }
         // Pods that end still use their volumes: these go last.
-        self.delete::<Namespace>(&Api::all(self.client.clone()), "Namespace", &mut left, failures).await;
+        self.delete_namespaces(hurries, &mut left, failures).await;
         if left.is_empty() {
             let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
             self.delete(&volumes, "PersistentVolume", &mut left, failures).await;
@@ -151,6 +176,25 @@ impl Remains {
             self.delete(&secrets, "Secret", &mut left, failures).await;
         }
         left
+    }
+
+    /// Asks for the namespaces to go. One without sandboxes that has been asked is left to [`Departing`]; with `hurries` there
+    /// may still be some in it.
+    async fn delete_namespaces(
+        &self,
+        hurries: bool,
+        left: &mut BTreeSet<String>,
+        failures: &mut Vec<String>,
+    ) {
+        let mut there = BTreeSet::new();
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        for namespace in self.delete(&api, "Namespace", &mut there, failures).await {
+            if namespace.metadata.deletion_timestamp.is_some() && !hurries {
+                there.remove(&described("Namespace", &namespace));
+                self.departing.add(namespace.name_any());
+            }
+        }
+        left.extend(there);
     }
 
     /// What the lab has of a kind. The label is the lab's, and so has the name to be: nothing else is deleted whatever its
@@ -171,12 +215,20 @@ impl Remains {
     }
 
     /// Deletes the sandboxes of a namespace and what makes new ones; `left` is told of the pods that are still there.
-    async fn empty(&self, namespace: &str, left: &mut BTreeSet<String>, failures: &mut Vec<String>) {
+    async fn empty(
+        &self,
+        namespace: &str,
+        asks: bool,
+        left: &mut BTreeSet<String>,
+        failures: &mut Vec<String>,
+    ) {
         let client = || self.client.clone();
         let deleted = async {
-            delete_all(&Api::<SandboxSet>::namespaced(client(), namespace)).await?;
-            delete_all(&Api::<SandboxClaim>::namespaced(client(), namespace)).await?;
-            delete_all(&Api::<Sandbox>::namespaced(client(), namespace)).await?;
+            if asks {
+                delete_all(&Api::<SandboxSet>::namespaced(client(), namespace)).await?;
+                delete_all(&Api::<SandboxClaim>::namespaced(client(), namespace)).await?;
+                delete_all(&Api::<Sandbox>::namespaced(client(), namespace)).await?;
+            }
             let pods: Api<Pod> = Api::namespaced(client(), namespace);
             pods.list_metadata(&ListParams::default()).await
         };
@@ -192,18 +244,21 @@ impl Remains {
         }
     }
 
+    /// Asks for what there is of a kind to be deleted, puts it into `left` and gives it back as it was.
     async fn delete<K>(
         &self,
         api: &Api<K>,
         kind: &str,
         left: &mut BTreeSet<String>,
         failures: &mut Vec<String>,
-    ) where
+    ) -> Vec<K>
+    where
         K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        for object in self.own(api, kind, failures).await {
+        let there = self.own(api, kind, failures).await;
+        for object in &there {
             let name = object.name_any();
-            left.insert(format!("{kind} {name}"));
+            left.insert(described(kind, object));
             if object.meta().deletion_timestamp.is_some() {
                 continue;
             }
@@ -213,6 +268,7 @@ impl Remains {
                 Err(error) => failures.push(format!("delete {kind} {name}: {}", lab::chain(&error))),
             }
         }
+        there
     }
 
     fn selector(&self) -> String {
@@ -224,6 +280,10 @@ impl Remains {
         self.armed = false;
         self
     }
+}
+
+fn described(kind: &str, object: &impl kube::ResourceExt) -> String {
+    format!("{kind} {}", object.name_any())
 }
 
 /// What can't be emptied must not keep the rest from going.

@@ -23,6 +23,8 @@ use crate::{ADMINISTRATION, DOOR, Environment, NAME, Observer, Settings};
 const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
 /// How long the way to the E2B API may take to open once the manager is available.
 const DOOR_LIMIT: Duration = Duration::from_secs(60);
+/// How many labs one processor serves.
+const JOBS_PER_PROCESSOR: usize = 2;
 /// What labs can do here.
 const CAPABILITIES: [Capability; 8] = [
     Capability::ObjectStore,
@@ -155,6 +157,11 @@ impl Backend for Kind {
         needed.iter().any(|capability| SHARED.contains(capability))
     }
 
+    /// Labs of a cluster wait more than they work.
+    fn jobs(&self, processors: usize) -> usize {
+        processors.saturating_mul(JOBS_PER_PROCESSOR)
+    }
+
     async fn check(&self) -> Result<(), LabError> {
         self.ready().await.map(drop)
     }
@@ -169,6 +176,9 @@ impl Backend for Kind {
 
     async fn finish(&self) -> Result<(), LabError> {
         let stays = self.keep || self.ready.get().is_none_or(|ready| ready.was_there);
+        if stays && let Some(ready) = self.ready.get() {
+            ready.cluster.finish().await?;
+        }
         match self.environment.lock().await.take() {
             Some(environment) if !stays => Ok(environment.down(self.observer.as_ref()).await?),
             // Given up on the way: half a cluster is of no use to anybody.

@@ -108,6 +108,11 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// How many labs are up at once unless the user says it, on a machine with so many processors.
+    fn jobs(&self, processors: usize) -> usize {
+        processors
+    }
+
     /// What it needs of this machine, checked now.
     fn requirements(&self) -> Vec<Requirement> {
         Vec::new()

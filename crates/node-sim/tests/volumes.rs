@@ -8,7 +8,7 @@ mod support;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, PostParams};
 use serde_json::json;
-use support::{Lab, enclosed};
+use support::{LIMIT, Lab, enclosed};
 
 async fn objects(lab: &Lab) {
     let map: ConfigMap = serde_json::from_value(json!({
@@ -156,6 +156,12 @@ fn users_and_capabilities_are_those_of_the_definition() {
             "user\nuser\n/home/user\nyes"
         );
         assert_eq!(lab.run("box", "user", capabilities).await, "0000000000000000 1");
+        for container in ["user", "root"] {
+            lab.run("box", container, "echo said > /proc/1/fd/1").await;
+            let mut log = lab.node.log("default", "box", container, false).expect("a log");
+            let lines = tokio::time::timeout(LIMIT, log.next()).await.expect("in time").expect("lines");
+            assert_eq!(lines[0].text, "said", "what {container} writes there is in its log");
+        }
         assert_eq!(lab.run("box", "root", capabilities).await, "00000000a00425fb 0");
         assert_eq!(lab.run("box", "less", capabilities).await, "0000000000000001 0");
         lab.create("refused", json!({"containers": [{"name": "main", "image": "i", "securityContext": {"runAsNonRoot": true}}]})).await;

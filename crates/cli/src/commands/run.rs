@@ -9,7 +9,7 @@ use scenario::{Options, Plan, RunError, Style, Summary};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::{Format, Run};
+use crate::arguments::{BackendName, Format, Run};
 use crate::backends;
 use crate::exit::Status;
 use crate::progress::Progress;
@@ -26,26 +26,26 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Status> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let outcome = runtime.block_on(replay(&plan, arguments));
     runtime.shutdown_background();
-    let (summary, unreported) = match outcome {
-        Ok(summary) => (summary, None),
-        Err(error) => match error.downcast_ref::<RunError>() {
-            Some(RunError::Unreported { summary, .. }) => ((**summary).clone(), Some(error)),
-            _ => return Err(error),
-        },
-    };
+    let Replayed { summary, problems } = outcome?;
     print(&summary, arguments.output.format)?;
-    if let Some(error) = &unreported {
-        eprintln!("mountlab: {error:#}");
+    for problem in &problems {
+        eprintln!("mountlab: {problem:#}");
     }
     Ok(match summary.exit_status() {
-        0 if unreported.is_some() => Status::Machine,
+        0 if !problems.is_empty() => Status::Machine,
         0 => Status::Held,
         3 => Status::Machine,
         _ => Status::Failed,
     })
 }
 
-async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
+/// The verdicts, and what went wrong beside them.
+struct Replayed {
+    summary: Summary,
+    problems: Vec<anyhow::Error>,
+}
+
+async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Replayed> {
     let stop = CancellationToken::new();
     stop_at_signals(&stop)?;
     let backend =
@@ -61,10 +61,11 @@ async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
     };
     checked?;
     let options = Options {
-        jobs: arguments.jobs.unwrap_or_else(processors),
+        jobs: arguments.jobs.unwrap_or_else(|| backend.jobs(processors())),
         seed: arguments.seed.unwrap_or_else(rand::random),
         report: arguments.report.clone(),
-        keep: arguments.keep,
+        // There it is the cluster that is kept.
+        keep: arguments.keep && arguments.backend != BackendName::Kind,
         pause_on_failure: arguments.pause_on_failure,
         filter: arguments.filter.clone(),
         cache: cache(),
@@ -72,8 +73,21 @@ async fn replay(plan: &Plan, arguments: &Run) -> anyhow::Result<Summary> {
     };
     let progress = Arc::new(Progress::new());
     let outcome = scenario::run(plan, backend.as_ref(), &options, progress, stop).await;
-    backend.finish().await?;
-    Ok(outcome?)
+    let finished = backend.finish().await;
+    let mut problems = Vec::new();
+    let summary = match outcome {
+        Ok(summary) => summary,
+        Err(error) => match &error {
+            RunError::Unreported { summary, .. } => {
+                let summary = Summary::clone(summary);
+                problems.push(error.into());
+                summary
+            }
+            _ => return Err(error.into()),
+        },
+    };
+    problems.extend(finished.err().map(anyhow::Error::from));
+    Ok(Replayed { summary, problems })
 }
 
 /// The first Ctrl-C (or SIGTERM) ends the run with a report; the second ends the program at once, and the labs with it.

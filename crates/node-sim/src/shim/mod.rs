@@ -26,10 +26,13 @@ mod volumes;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Runs the shim until the node that started it hangs up. `args` holds nothing that matters: the work arrives over
-/// standard input, which has to be the node's socket.
+/// Runs the shim until the node that started it hangs up. The work arrives over standard input, which has to be the
+/// node's socket; `args` is empty, or asks to be the idle process of a container.
 #[allow(clippy::needless_pass_by_value, reason = "the signature that every component's command line has")]
-pub fn main(_args: Vec<OsString>) -> ExitCode {
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    if idle::is_meant(&args) {
+        idle::until_terminated(&idle::await_signals());
+    }
     match server::serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

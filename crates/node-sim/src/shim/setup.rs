@@ -106,12 +106,14 @@ fn fork_first(
     match unsafe { fork() }.at(|| "forking the container's process")? {
         ForkResult::Child => {
             drop((failure, socket.take()));
+            let own_executable = idle::own_executable();
             if let Err(error) = redirect(output, errors).and_then(|()| become_it()) {
                 let _ = std::io::Write::write_all(&mut fails, error.chain().as_bytes());
                 std::process::exit(127)
             }
             // Ready for signals before anybody hears that it has started.
             let signals = idle::await_signals();
+            idle::afresh(own_executable);
             drop(fails);
             idle::until_terminated(&signals)
         }
