@@ -11,7 +11,7 @@ use clock::SharedClock;
 use contract::names::csi_agent::OssMounter;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use lab::{Backend, Capability, Lab, LabError, UpOptions};
+use lab::{Backend, Capability, Lab, LabError, SharedPart, UpOptions};
 use lab_cluster::{ClusterOptions, NasOptions, StoreOptions, SystemImages};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -36,9 +36,6 @@ const CAPABILITIES: [Capability; 8] = [
     Capability::ComponentFaults,
     Capability::SystemConfiguration,
 ];
-/// What changes parts that all labs of the cluster share.
-const SHARED: [Capability; 3] =
-    [Capability::StorageOutages, Capability::ComponentFaults, Capability::SystemConfiguration];
 
 /// The backend that makes its cluster, or takes the one that it made before.
 pub struct Kind {
@@ -153,8 +150,8 @@ impl Backend for Kind {
         needed.iter().copied().filter(|capability| !CAPABILITIES.contains(capability)).collect()
     }
 
-    fn exclusive(&self, needed: &[Capability]) -> bool {
-        needed.iter().any(|capability| SHARED.contains(capability))
+    fn shared(&self) -> &[SharedPart] {
+        &SharedPart::ALL
     }
 
     /// Labs of a cluster wait more than they work.

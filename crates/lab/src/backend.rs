@@ -9,7 +9,7 @@ use journal::Journal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, ExportCall, ExportReply, Fault, FaultHandle, LabError, Mount, Requirement};
+use crate::{Access, ExportCall, ExportReply, Fault, FaultHandle, LabError, Mount, Requirement, SharedPart};
 
 /// Something that a scenario can need and a backend can lack.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
@@ -102,10 +102,9 @@ pub trait Backend: Send + Sync {
     /// Which of `needed` this backend does not have.
     fn missing(&self, needed: &[Capability]) -> Vec<Capability>;
 
-    /// Whether a scenario that needs `needed` has to run while no other does, because it changes what all labs of this
-    /// backend share.
-    fn exclusive(&self, _needed: &[Capability]) -> bool {
-        false
+    /// The parts that its labs have in common. Scenarios that disturb one of them don't run beside those that use it.
+    fn shared(&self) -> &[SharedPart] {
+        &[]
     }
 
     /// How many labs are up at once unless the user says it, on a machine with so many processors.

@@ -18,6 +18,7 @@ mod mount_table;
 mod mounts;
 mod outage;
 mod requirement;
+mod sharing;
 mod storage;
 
 pub use access::{Access, NetworkFileSystem, ObjectStore};
@@ -32,4 +33,5 @@ pub use mount_table::{MountLine, parse_mount_table};
 pub use mounts::Mount;
 pub use outage::{Outage, StorageServer};
 pub use requirement::Requirement;
+pub use sharing::{SharedPart, Sharing};
 pub use storage::{ExportAccess, ExportCall, ExportEntry, ExportOptions, ExportReply, Squash};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Bench, Double, SECRET, Script, document, leftover, pool_event};
 use insta::assert_snapshot;
-use lab::{Capability, Mount};
+use lab::{Capability, Mount, SharedPart};
 use scenario::Verdict;
 use serde_json::json;
 
@@ -371,36 +371,37 @@ async fn the_filter_must_leave_something() {
 }
 
 #[tokio::test]
-async fn a_scenario_that_changes_what_others_share_runs_alone_and_the_others_together() {
+async fn a_scenario_that_disturbs_what_is_shared_runs_beside_those_that_do_not_use_it() {
     let mut bench = Bench::new();
     bench.options.jobs = 8;
-    let script = Script { exclusive: vec![Capability::StorageOutages], ..Script::default() };
-    let double = Double::new(script).await;
-    let scenario = |name: &str, step: &str| {
-        let text = document(&format!("steps:\n  - {step}\n    expect: {{status: 200}}\n"));
+    let double = Double::new(Script { shared: SharedPart::ALL.into(), ..Script::default() }).await;
+    let scenario = |name: &str, fault: &str| {
+        let steps = format!("steps:\n  - fault: {{as: f, inject: {fault}}}\n    expect: {{status: 200}}\n");
+        let text = document(&format!("{steps}  - heal: {{fault: f}}\n"));
         text.replace("name: tried", &format!("name: {name}"))
     };
-    let quick = "heal: {fault: f}";
-    let outage = "fault: {as: f, inject: {oss: {gone: true}}}";
-    let call = "fault: {as: f, inject: {oss: {error: '500'}}}";
-    let with_heal = |name: &str, fault: &str| format!("{}  - {quick}\n", scenario(name, fault));
     let documents = [
-        with_heal("first-alone", outage),
-        with_heal("together-a", call),
-        with_heal("second-alone", outage),
-        with_heal("together-b", call),
+        scenario("killer", "{kill: {component: manager}}"),
+        scenario("first-outage", "{oss: {gone: true}}"),
+        scenario("store-a", "{oss: {error: '500'}}"),
+        scenario("second-outage", "{oss: {hang: true}}"),
+        scenario("store-b", "{oss: {error: '500'}}"),
+        scenario("share", "{nas: {stale: true}}"),
     ];
     let summary = bench.run(&double, &documents.join("---\n")).await;
     assert_eq!(bench.failures(&summary), "");
     let order: Vec<_> = summary.scenarios.iter().map(|result| result.name.as_str()).collect();
-    assert_eq!(order, ["first-alone", "together-a", "second-alone", "together-b"], "as in the file");
+    assert_eq!(order[..2], ["killer", "first-outage"], "as in the file");
     let company = double.company.lock().expect("no panic");
-    assert_eq!(company.met.len(), 4, "all came up: {company:?}");
-    for alone in ["first-alone", "second-alone"] {
-        assert!(company.met[alone].is_empty(), "{alone} met {:?}", company.met[alone]);
-        assert!(bench.report(&format!("{alone}/journal.jsonl")).contains(r#""kind":"alone""#));
+    assert_eq!(company.met.len(), 6, "all came up: {company:?}");
+    assert!(company.met["killer"].is_empty(), "{company:?}");
+    for outage in ["first-outage", "second-outage"] {
+        let met: Vec<_> = company.met[outage].iter().filter(|name| *name != "share").collect();
+        assert!(met.is_empty(), "{outage} met {met:?}");
+        assert!(bench.report(&format!("{outage}/journal.jsonl")).contains(r#""kind":"apart""#));
     }
-    assert!(company.met["together-a"].contains("together-b"), "{company:?}");
+    assert!(company.met["first-outage"].contains("share"), "{company:?}");
+    assert!(company.met["store-a"].contains("store-b"), "{company:?}");
 }
 
 #[tokio::test]

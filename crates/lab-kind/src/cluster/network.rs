@@ -18,16 +18,16 @@ pub(crate) async fn ensure(docker: &Docker, network: &str, owner: &str) -> Resul
         return Ok(());
     }
     create(docker, network, owner, &[]).await?;
-    let Some(subnet) = subnet(&docker.inspect("network", network).await?.unwrap_or_default()) else {
-        return Ok(());
-    };
+    let chosen = docker.inspect("network", network).await?.unwrap_or_default();
+    let (Some(subnet), Some(gateway)) = (subnet(&chosen), gateway(&chosen)) else { return Ok(()) };
     docker
         .command(format!("making network {network} anew"))
         .args(["network", "rm", network])
         .output()
         .await?;
     // Somebody may have taken it meanwhile: then Docker chooses another one, and addresses can't be asked for.
-    match create(docker, network, owner, &["--subnet", &subnet, "--label", ASKED]).await {
+    let asked = ["--subnet", &subnet, "--gateway", &gateway, "--label", ASKED];
+    match create(docker, network, owner, &asked).await {
         Ok(()) => Ok(()),
         Err(_) => create(docker, network, owner, &[]).await,
     }
@@ -54,12 +54,19 @@ pub(crate) async fn address(docker: &Docker, network: &str, place: u32) -> Resul
 }
 
 fn subnet(network: &Value) -> Option<String> {
+    configured(network, "Subnet")
+}
+
+/// The address that this machine has on a network. Docker tells it where it chose it, or was told it.
+pub(crate) fn gateway(network: &Value) -> Option<String> {
+    configured(network, "Gateway")
+}
+
+/// A member of the network's configuration for version 4.
+fn configured(network: &Value, member: &str) -> Option<String> {
     let configurations = network["IPAM"]["Config"].as_array()?;
-    configurations
-        .iter()
-        .filter_map(|it| it["Subnet"].as_str())
-        .find(|it| it.contains('.'))
-        .map(str::to_owned)
+    let mut values = configurations.iter().filter_map(|configuration| configuration[member].as_str());
+    values.find(|value| value.contains('.')).map(str::to_owned)
 }
 
 /// An address of a subnet, counted from its last one, the broadcast address.
@@ -94,9 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn the_subnet_is_the_one_of_version_four() {
-        let network = json!({"IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "172.19.0.0/16"}]}});
+    fn the_configuration_is_the_one_of_version_four() {
+        let six = json!({"Subnet": "fd00::/64", "Gateway": "fd00::1"});
+        let four = json!({"Subnet": "172.19.0.0/16", "Gateway": "172.19.0.1"});
+        let network = json!({"IPAM": {"Config": [six, four]}});
         assert_eq!(subnet(&network).as_deref(), Some("172.19.0.0/16"));
+        assert_eq!(gateway(&network).as_deref(), Some("172.19.0.1"));
         assert_eq!(subnet(&json!({})), None);
     }
 }

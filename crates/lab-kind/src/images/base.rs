@@ -42,7 +42,7 @@ pub(crate) async fn pull(
     if !docker.has_image(image).await? {
         let step = Step::begin(observer, format!("pulling {image}"));
         docker.pull(&step, image, &folders.log(step.name())?).await.map_err(|error| {
-            let remedy = "try again later, or have images built: --images build";
+            let remedy = "try again later, or have images built: mountlab kind up --images build";
             KindError::machine(format!("the image {image} can't be had ({error})"), remedy)
         })?;
         step.done();

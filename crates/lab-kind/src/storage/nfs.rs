@@ -186,10 +186,7 @@ impl NfsServer {
 /// The address that this machine has on a network.
 async fn gateway(docker: &Docker, network: &str) -> Result<String, KindError> {
     let found = docker.inspect("network", network).await?.unwrap_or_default();
-    let configurations = found["IPAM"]["Config"].as_array().cloned().unwrap_or_default();
-    let mut gateways = configurations.iter().filter_map(|configuration| configuration["Gateway"].as_str());
-    let gateway = gateways.find(|gateway| gateway.parse::<std::net::Ipv4Addr>().is_ok());
-    gateway.map(str::to_owned).ok_or_else(|| {
+    network::gateway(&found).ok_or_else(|| {
         KindError::program(format!("asking for this machine's address on {network}"), "it has none")
     })
 }

@@ -1,5 +1,4 @@
-//! Runs a [`Plan`] on a backend: one lab per scenario, several at once. Scenarios that change what all labs of a backend
-//! share ([`Backend::exclusive`]) come after all others, one by one.
+//! Runs a [`Plan`] on a backend: one lab per scenario, several at once, as far as they get along ([`company`]).
 //!
 //! ```text
 //! up ─► seed buckets ─► apply objects ─► pools ready ─► steps ─► eventually, pools
@@ -8,6 +7,7 @@
 
 mod background;
 mod cleanup;
+mod company;
 mod context;
 mod failure;
 mod judge;
@@ -25,7 +25,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clock::SharedClock;
-use futures::StreamExt as _;
 use lab::Backend;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -113,11 +112,9 @@ pub async fn run(
         backend: backend.name(),
     });
     let run = Run { backend, options, observer: observer.as_ref(), stop: &stop };
-    let is_alone = |planned: &Planned| backend.exclusive(&needs::needed(planned));
-    let (alone, together): (Vec<_>, Vec<_>) =
-        chosen.into_iter().enumerate().partition(|(_, planned)| is_alone(planned));
-    let mut results = run.all(together, options.jobs, Company::Others).await;
-    results.extend(run.all(alone, 1, Company::Nobody).await);
+    let waiting = company::in_order(chosen, backend.shared());
+    let start = |planned, sharing| run.scenario(planned, sharing);
+    let mut results = company::run_all(waiting, options.jobs, start).await;
     results.sort_by_key(|(number, _)| *number);
     let summary = Summary {
         backend: backend.name().to_owned(),
@@ -145,32 +142,10 @@ fn choose<'a>(plan: &'a Plan, filter: Option<&str>) -> Result<Vec<&'a Planned>, 
     }
 }
 
-/// Who may run while a scenario does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Company {
-    Others,
-    Nobody,
-}
-
 /// What all scenarios of a run share.
 struct Run<'a> {
     backend: &'a dyn Backend,
     options: &'a Options,
     observer: &'a dyn Observer,
     stop: &'a CancellationToken,
-}
-
-impl Run<'_> {
-    /// Runs scenarios, at most `jobs` at once, and gives back each result with its scenario's number.
-    async fn all(
-        &self,
-        scenarios: Vec<(usize, &Planned)>,
-        jobs: usize,
-        company: Company,
-    ) -> Vec<(usize, ScenarioResult)> {
-        let runs = scenarios
-            .into_iter()
-            .map(|(number, planned)| async move { (number, self.scenario(planned, company).await) });
-        futures::stream::iter(runs).buffer_unordered(jobs.max(1)).collect().await
-    }
 }

@@ -1,9 +1,11 @@
 //! What a scenario needs of a backend, told from its file.
 
+use std::collections::BTreeSet;
+
 use contract::names::INJECTION_CONFIG;
 use contract::names::containers::CSI_SIDECAR;
 use journal::source;
-use lab::{Capability, ExportAccess, ExportOptions, Fault, KillFault, Squash};
+use lab::{Capability, ExportAccess, ExportOptions, Fault, KillFault, SharedPart, Sharing, Squash};
 use serde_json::Value;
 
 use crate::model::{Pattern, Scenario, Step};
@@ -32,6 +34,40 @@ pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     needed.sort();
     needed.dedup();
     needed
+}
+
+/// What `planned` does with parts that labs may share. Where the file doesn't tell for certain that a server is not used, it is.
+pub(super) fn sharing(planned: &Planned) -> Sharing {
+    let needed = needed(planned);
+    let steps = &planned.scenario.steps;
+    let mut document = planned.node.to_value();
+    if let Some(document) = document.as_object_mut() {
+        document.remove("metadata");
+    }
+    let mentioned = |word: &str| {
+        let mut texts = planned.objects.iter().map(|object| &object.object).chain([&document]);
+        texts.any(|text| mentions(&text.to_string(), word))
+    };
+    let mut uses = BTreeSet::from([SharedPart::System]);
+    if needed.contains(&Capability::ObjectStore) || mentioned("oss") {
+        uses.insert(SharedPart::ObjectStore);
+    }
+    if needed.contains(&Capability::NetworkFileSystem) || mentioned("nas") {
+        uses.insert(SharedPart::NetworkFileSystem);
+    }
+    let outages = steps.iter().filter_map(|step| step.fault.as_ref()?.inject.outage());
+    let mut disturbs: BTreeSet<_> = outages.map(|(server, _)| SharedPart::from(server)).collect();
+    if needed.contains(&Capability::ComponentFaults) || needed.contains(&Capability::SystemConfiguration) {
+        disturbs.insert(SharedPart::System);
+    }
+    Sharing { uses, disturbs }
+}
+
+/// Whether a word of `text` begins with `start`.
+fn mentions(text: &str, start: &str) -> bool {
+    let text = text.to_lowercase();
+    let within_word = |place: usize| text[..place].ends_with(|before: char| before.is_alphabetic());
+    text.match_indices(start).any(|(place, _)| !within_word(place))
 }
 
 fn of_storage(scenario: &Scenario) -> Vec<Capability> {
@@ -149,9 +185,37 @@ fn changes_configuration(step: &Step) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case("oss-single-mount", "the object store, the system", "")]
+    #[case("nas-single-mount", "the NFS server, the system", "")]
+    #[case("several-mounts", "the object store, the NFS server, the system", "")]
+    #[case("failures/oss-outages", "the object store, the system", "the object store")]
+    #[case("nas-server-dies-later", "the NFS server, the system", "the NFS server")]
+    #[case("injection-key-missing", "the object store, the system", "the system")]
+    fn who_uses_and_who_disturbs_what(#[case] name: &str, #[case] uses: &str, #[case] disturbs: &str) {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../scenarios/{name}.yaml"));
+        let plan = crate::load(&[path]).expect("a scenario");
+        let told = |parts: &BTreeSet<SharedPart>| {
+            parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let sharing = sharing(&plan.scenarios[0]);
+        assert_eq!((told(&sharing.uses).as_str(), told(&sharing.disturbs).as_str()), (uses, disturbs));
+    }
+
+    #[rstest]
+    #[case("an oss-pv-x", true)]
+    #[case("/data-OSS", true)]
+    #[case("OSSPLUGIN.csi", true)]
+    #[case("across, possible", false)]
+    fn words_are_found_at_their_beginning(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(mentions(text, "oss"), expected);
+    }
 
     #[rstest]
     #[case(r#"{"oss": {"gone": true}}"#, Capability::StorageOutages)]

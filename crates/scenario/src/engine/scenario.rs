@@ -2,7 +2,7 @@
 
 use journal::secrecy::Concealer;
 use journal::source;
-use lab::{Lab, LabError, UpOptions};
+use lab::{Lab, LabError, SharedPart, Sharing, UpOptions};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -14,14 +14,14 @@ use super::observer::{Event, PauseInfo};
 use super::record::{Record, record_part};
 use super::steps::{self, Carried};
 use super::summary::{ScenarioResult, StepResult, Verdict};
-use super::{Company, Run, cleanup, secrecy, setup};
+use super::{Run, cleanup, secrecy, setup};
 use crate::programs;
 use crate::read::Planned;
 use crate::report;
 
 impl Run<'_> {
-    /// Runs one scenario and writes its folder of the report.
-    pub(super) async fn scenario(&self, planned: &Planned, company: Company) -> ScenarioResult {
+    /// Runs one scenario and writes its folder of the report; `sharing` is what it does with parts that others use too.
+    pub(super) async fn scenario(&self, planned: &Planned, sharing: Sharing) -> ScenarioResult {
         let name = &planned.scenario.metadata.name;
         let mut record = Record::new(planned, self.options.report.join(name));
         if self.stop.is_cancelled() {
@@ -30,7 +30,7 @@ impl Run<'_> {
             record.result.verdict = Verdict::Skipped { reason };
         } else {
             self.observer.notify(&Event::ScenarioStarted { name });
-            self.in_lab(planned, company, &mut record).await;
+            self.in_lab(planned, &sharing, &mut record).await;
         }
         record.result.elapsed = record.begun.elapsed();
         self.observer.notify(&Event::ScenarioEnded { result: &record.result });
@@ -54,12 +54,13 @@ impl Run<'_> {
         lacking.map(|(program, _)| format!("this machine has no {program} on its PATH"))
     }
 
-    async fn in_lab(&self, planned: &Planned, company: Company, record: &mut Record) {
+    async fn in_lab(&self, planned: &Planned, sharing: &Sharing, record: &mut Record) {
         let name = &planned.scenario.metadata.name;
-        self.phase(
-            name,
-            if company == Company::Nobody { "up, with no other scenario beside it" } else { "up" },
-        );
+        let disturbs: Vec<_> = sharing.disturbs.iter().map(SharedPart::to_string).collect();
+        match disturbs.as_slice() {
+            [] => self.phase(name, "up"),
+            parts => self.phase(name, &format!("up, while nobody else uses {}", parts.join(" and "))),
+        }
         let options = UpOptions {
             name: name.clone(),
             seed: self.options.seed,
@@ -77,8 +78,8 @@ impl Run<'_> {
             None => record.result.verdict = Verdict::Stopped,
             Some(Err(error)) => record.not_up(&error),
             Some(Ok(lab)) => {
-                if company == Company::Nobody {
-                    lab.journal().record(source::SCENARIO, "alone", name, json!({}));
+                if !disturbs.is_empty() {
+                    lab.journal().record(source::SCENARIO, "apart", name, json!({"disturbs": disturbs}));
                 }
                 self.with_lab(planned, lab.as_ref(), record).await;
                 self.down(lab, name, record).await;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clock::SystemClock;
 use journal::Journal;
-use lab::{Access, Backend, Capability, Fault, FaultHandle, Lab, LabError, Leftover, Mount, UpOptions};
+use lab::{
+    Access, Backend, Capability, Fault, FaultHandle, Lab, LabError, Leftover, Mount, SharedPart, UpOptions,
+};
 use scenario::{Options, Silent, Summary};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -29,8 +31,8 @@ pub(crate) struct Script {
     pub(crate) leftovers: Vec<Vec<Leftover>>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) missing: Vec<Capability>,
-    /// What makes a scenario run alone.
-    pub(crate) exclusive: Vec<Capability>,
+    /// What its labs have in common.
+    pub(crate) shared: Vec<SharedPart>,
     pub(crate) up_error: bool,
     pub(crate) down_error: bool,
 }
@@ -111,8 +113,8 @@ impl Backend for Double {
         needed.iter().copied().filter(|capability| self.script.missing.contains(capability)).collect()
     }
 
-    fn exclusive(&self, needed: &[Capability]) -> bool {
-        needed.iter().any(|capability| self.script.exclusive.contains(capability))
+    fn shared(&self) -> &[SharedPart] {
+        &self.script.shared
     }
 
     async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
