@@ -45,7 +45,8 @@ pub(super) fn afresh(executable: Option<File>) {
     let words = std::env::args_os().chain([VERB.into()]);
     let arguments: Result<Vec<CString>, _> = words.map(|word| CString::new(word.into_vec())).collect();
     if let Ok(arguments) = arguments {
-        let _refused = fexecve::<CString, CString>(executable, &arguments, &[]);
+        let environment: &[CString] = &[];
+        let _refused = fexecve(executable, &arguments, environment);
     }
 }
 
