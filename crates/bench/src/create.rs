@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clock::SystemClock;
 use contract::names::metadata_keys;
 use e2b_client::{Client, CreateRequest, Settings};
-use lab::{Backend, Lab, UpOptions};
+use lab::{Backend, Lab, SharedPart, UpOptions};
 
 use crate::document::{self, BUCKET};
 use crate::error::io;
@@ -44,6 +44,7 @@ pub(crate) async fn measure(
         directory: folder.path().to_path_buf(),
         deadline: START_DEADLINE,
         needed: Vec::new(),
+        uses: SharedPart::ALL.into(),
     };
     let lab = backend.up(up).await?;
     let outcome = measure_on(lab.as_ref(), options.rounds, progress).await;

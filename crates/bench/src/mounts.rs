@@ -5,7 +5,7 @@ use std::path::Path;
 use clock::SystemClock;
 use contract::names::drivers;
 use e2b_client::{Client, Settings};
-use lab::{Backend, Lab, ObjectStore, UpOptions};
+use lab::{Backend, Lab, ObjectStore, SharedPart, UpOptions};
 
 use crate::agent::{Agent, Volume};
 use crate::create::{START_DEADLINE, client};
@@ -48,6 +48,7 @@ pub(crate) async fn measure(
         directory: folder.path().to_path_buf(),
         deadline: START_DEADLINE,
         needed: Vec::new(),
+        uses: SharedPart::ALL.into(),
     };
     let lab = backend.up(up).await?;
     let outcome = measure_on(lab.as_ref(), options, progress).await;

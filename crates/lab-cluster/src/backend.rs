@@ -13,7 +13,7 @@ use contract::names::SYSTEM_NAMESPACE;
 use journal::{Journal, source};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
-use lab::{Access, Backend, Capability, Lab, LabError, ObjectStore, UpOptions};
+use lab::{Access, Backend, Capability, Lab, LabError, ObjectStore, SharedPart, UpOptions};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -133,7 +133,10 @@ impl Cluster {
             Upstream::new(&self.options.e2b_url).map_err(|error| failed("E2B API", lab::chain(&error)))?;
         check_system(&client).await?;
 
-        let names = match &self.options.network_file_system {
+        let uses = |part| options.uses.contains(&part);
+        let nas = self.options.network_file_system.as_ref();
+        let nas = nas.filter(|_| uses(SharedPart::NetworkFileSystem));
+        let names = match nas {
             Some(server) => Names::draw().with_nas(&server.inside_server, &server.folder),
             None => Names::draw(),
         };
@@ -145,7 +148,7 @@ impl Cluster {
             self.departing.clone(),
             self.clock.clone(),
         );
-        let exports = match &self.options.network_file_system {
+        let exports = match nas {
             Some(server) => {
                 let found = Exports::find(server, &names, self.options.powers.clone()).await;
                 Some(Arc::new(found.map_err(|error| failed("NFS server", lab::chain(&error)))?))

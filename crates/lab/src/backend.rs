@@ -1,5 +1,6 @@
 //! The two traits: a backend brings labs up, a lab is one that is up.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub struct UpOptions {
     pub deadline: Duration,
     /// What its scenario needs. A lab on a cluster that others use lets nothing be changed that isn't named here.
     pub needed: Vec<Capability>,
+    /// The parts that its scenario uses, whether or not they are shared. A lab need not offer others, nor touch them.
+    pub uses: BTreeSet<SharedPart>,
 }
 
 /// A place where labs can be brought up.

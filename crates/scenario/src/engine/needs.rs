@@ -36,10 +36,20 @@ pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     needed
 }
 
-/// What `planned` does with parts that labs may share. Where the file doesn't tell for certain that a server is not used, it is.
+/// What `planned` does with parts that labs may share.
 pub(super) fn sharing(planned: &Planned) -> Sharing {
     let needed = needed(planned);
-    let steps = &planned.scenario.steps;
+    let outages = planned.scenario.steps.iter().filter_map(|step| step.fault.as_ref()?.inject.outage());
+    let mut disturbs: BTreeSet<_> = outages.map(|(server, _)| SharedPart::from(server)).collect();
+    if needed.contains(&Capability::ComponentFaults) || needed.contains(&Capability::SystemConfiguration) {
+        disturbs.insert(SharedPart::System);
+    }
+    Sharing { uses: uses(planned), disturbs }
+}
+
+/// The parts that `planned` uses. Where the file doesn't tell for certain that it doesn't, it does.
+pub(super) fn uses(planned: &Planned) -> BTreeSet<SharedPart> {
+    let needed = needed(planned);
     let mut document = planned.node.to_value();
     if let Some(document) = document.as_object_mut() {
         document.remove("metadata");
@@ -55,12 +65,7 @@ pub(super) fn sharing(planned: &Planned) -> Sharing {
     if needed.contains(&Capability::NetworkFileSystem) || mentioned("nas") {
         uses.insert(SharedPart::NetworkFileSystem);
     }
-    let outages = steps.iter().filter_map(|step| step.fault.as_ref()?.inject.outage());
-    let mut disturbs: BTreeSet<_> = outages.map(|(server, _)| SharedPart::from(server)).collect();
-    if needed.contains(&Capability::ComponentFaults) || needed.contains(&Capability::SystemConfiguration) {
-        disturbs.insert(SharedPart::System);
-    }
-    Sharing { uses, disturbs }
+    uses
 }
 
 /// Whether a word of `text` begins with `start`.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::background::Background;
 use super::context::{Context, StepError};
 use super::failure::Failure;
-use super::needs::needed;
+use super::needs::{needed, uses};
 use super::observer::{Event, PauseInfo};
 use super::record::{Record, record_part};
 use super::steps::{self, Carried};
@@ -67,6 +67,7 @@ impl Run<'_> {
             directory: record.result.folder.clone(),
             deadline: planned.scenario.limits.up.0,
             needed: needed(planned),
+            uses: uses(planned),
         };
         let up = async { record_part(&mut record.result, "up", self.backend.up(options)).await };
         let lab = tokio::select! {
