@@ -51,6 +51,7 @@ pub struct Sharing {
 
 impl Sharing {
     /// The same, as far as it concerns `shared`.
+    #[must_use]
     pub fn of(mut self, shared: &[SharedPart]) -> Self {
         self.uses.retain(|part| shared.contains(part));
         self.disturbs.retain(|part| shared.contains(part));
