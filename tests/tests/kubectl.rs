@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use system_tests::{DOCUMENT_SET, Up, fixture, wait_until};
+use system_tests::{DOCUMENT_SET, Kubectl, Up, fixture, wait_until};
 
 /// How long deleting may take until everything is gone.
 const CLEANUP_LIMIT: Duration = Duration::from_mins(1);
@@ -36,6 +36,9 @@ fn the_document_objects_from_apply_to_delete() {
         "{table}"
     );
 
+    columns_are_those_of_the_contract(&kubectl);
+    metrics_are_where_a_cluster_has_them(&kubectl);
+
     let pod = kubectl.call(&["get", "pods", "-o", "name"]).lines().next().expect("a pod").to_owned();
     let described = kubectl.call(&["describe", &pod]);
     assert!(described.contains("Events:") && described.contains("Started"), "{described}");
@@ -52,6 +55,84 @@ fn the_document_objects_from_apply_to_delete() {
     });
     kubectl.call(&["delete", "pv", "oss-pv-sandbox-system"]);
     kubectl.call(&["delete", "secret", "oss-secret", "-n", "sandbox-system"]);
+}
+
+/// What `kubectl get` shows of the kinds that users look at (`kubernetes.md` §1.0), and what it can wait for.
+fn columns_are_those_of_the_contract(kubectl: &Kubectl) {
+    let sets = table(kubectl, "sbs");
+    let header = [
+        "NAME",
+        "REPLICAS",
+        "AVAILABLE",
+        "UPDATEDREPLICAS",
+        "UPDATEDAVAILABLEREPLICAS",
+        "UPDATEREVISION",
+        "AGE",
+    ];
+    assert_eq!(sets[0], header);
+    assert_eq!(sets[1][..5], [DOCUMENT_SET, "4", "4", "4", "4"]);
+    let revision = kubectl.call(&["get", "sbs", DOCUMENT_SET, "-o", "jsonpath={.status.updateRevision}"]);
+    assert!(!revision.is_empty());
+    assert_eq!(sets[1][5], revision);
+    for condition in ["Available", "UpToDate"] {
+        let waits = format!("--for=condition={condition}");
+        kubectl.call(&["wait", &waits, "--timeout=60s", &format!("sandboxset/{DOCUMENT_SET}")]);
+    }
+
+    let sandboxes = table(kubectl, "sbx");
+    let header =
+        ["NAME", "STATUS", "AGE", "CLAIMED", "SHUTDOWN_TIME", "PAUSE_TIME", "RECYCLEDCOUNT", "MESSAGE"];
+    assert_eq!(sandboxes[0], header);
+    assert!(sandboxes[1..].iter().all(|row| row[1] == "Running" && row[3] == "false"), "{sandboxes:?}");
+
+    let claim = format!(
+        "apiVersion: agents.kruise.io/v1alpha1\nkind: SandboxClaim\nmetadata: {{name: one}}\n\
+         spec: {{templateName: {DOCUMENT_SET}}}\n"
+    );
+    kubectl.feed(&["apply"], &claim);
+    kubectl.call(&["wait", "--for=condition=Completed", "--timeout=60s", "sandboxclaim/one"]);
+    let claims = table(kubectl, "sbc");
+    assert_eq!(claims[0], ["NAME", "PHASE", "TEMPLATE", "DESIRED", "CLAIMED", "AGE"]);
+    assert_eq!(claims[1][..5], ["one", "Completed", DOCUMENT_SET, "1", "1"]);
+    kubectl.call(&["delete", "sandboxclaim", "one"]);
+    kubectl.call(&["delete", "sandboxes", "-l", "agents.kruise.io/sandbox-claimed=true"]);
+
+    let negative = r#"{"spec": {"replicas": -1}}"#;
+    let refused = kubectl.try_call(&["patch", "sbs", DOCUMENT_SET, "--type=merge", "-p", negative]);
+    assert_ne!(refused.status, Some(0), "{refused}");
+    assert!(
+        refused.stderr.contains("spec.replicas") && refused.stderr.contains("must not be negative"),
+        "{refused}"
+    );
+}
+
+/// Through the API server's proxy of the Services that `kind/manifests/` make.
+fn metrics_are_where_a_cluster_has_them(kubectl: &Kubectl) {
+    let services = "/api/v1/namespaces/sandbox-system/services";
+    let of_sets = format!("{services}/sandbox-controller-manager-metrics-service:metrics/proxy/metrics");
+    let of_requests = format!("{services}/sandbox-manager:api/proxy/metrics");
+    let full = format!("sandboxset_available_replicas{{namespace=\"default\",name=\"{DOCUMENT_SET}\"}} 4.0");
+    let claimed = format!(
+        "sandboxset_claims_total{{namespace=\"default\",name=\"{DOCUMENT_SET}\",result=\"success\"}} 1"
+    );
+    for (path, lines) in [
+        (of_sets, vec![full, claimed]),
+        (of_requests, vec!["sandbox_manager_sandboxes{state=\"running\"} 0.0".to_owned()]),
+    ] {
+        wait_until("metrics deadline", CLEANUP_LIMIT, || {
+            let text = kubectl.call(&["get", "--raw", &path]);
+            let all = lines.iter().all(|line| text.lines().any(|found| found == line));
+            if all { Ok(()) } else { Err(text) }
+        });
+    }
+    let nobody = kubectl.try_call(&["get", "--raw", &format!("{services}/nobody:metrics/proxy/metrics")]);
+    assert_ne!(nobody.status, Some(0), "{nobody}");
+}
+
+/// The words of the lines that `kubectl get` prints.
+fn table(kubectl: &Kubectl, kind: &str) -> Vec<Vec<String>> {
+    let text = kubectl.call(&["get", kind]);
+    text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
 #[test]

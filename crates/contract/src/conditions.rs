@@ -23,6 +23,10 @@ pub mod types {
     pub const COMPLETED: &str = "Completed";
     /// A claim has reached its limit.
     pub const TIMED_OUT: &str = "TimedOut";
+    /// A set has as many available sandboxes as it should. Ours, upstream writes no conditions of sets.
+    pub const AVAILABLE: &str = "Available";
+    /// All unclaimed sandboxes of a set are of its template of now. Ours.
+    pub const UP_TO_DATE: &str = "UpToDate";
 }
 
 /// Condition reasons.
@@ -109,6 +113,18 @@ pub mod reasons {
     pub const CLAIM_FAILED: &str = "ClaimFailed";
     /// A claim asks for a feature that is switched off.
     pub const FEATURE_GATE_DISABLED: &str = "FeatureGateDisabled";
+    /// A set has as many available sandboxes as it should. Ours.
+    pub const ALL_REPLICAS_AVAILABLE: &str = "AllReplicasAvailable";
+    /// A set's sandboxes are on their way. Ours.
+    pub const CREATING_REPLICAS: &str = "CreatingReplicas";
+    /// A sandbox of a set doesn't start; the message has its words. Ours.
+    pub const SANDBOX_NOT_READY: &str = "SandboxNotReady";
+    /// All sandboxes of a set are of its revision of now. Ours.
+    pub const ALL_REPLICAS_UPDATED: &str = "AllReplicasUpdated";
+    /// A set's sandboxes are being replaced. Ours.
+    pub const ROLLING_UPDATE: &str = "RollingUpdate";
+    /// A set's template is missing or can't be used. Ours.
+    pub const INVALID_TEMPLATE: &str = "InvalidTemplate";
 }
 
 /// Longest message of a condition in characters; longer ones are cut and get an ellipsis.

@@ -108,6 +108,8 @@ fn the_scale_subresource_of_a_set() {
 #[case("Commit", "spec.squashLayer", "0")]
 #[case("Commit", "status", r#"{"phase":"Pending"}"#)]
 #[case("TrafficPolicy", "spec.priority", "1000")]
+#[case("SandboxSet", "spec.updateStrategy", r#"{"maxUnavailable":"20%"}"#)]
+#[case("SandboxSet", "spec.updateStrategy.maxUnavailable", "\"20%\"")]
 fn defaults(#[case] kind: &str, #[case] path: &str, #[case] expected: &str) {
     assert_eq!(property(kind, path).default.map(|default| default.0.to_string()).as_deref(), Some(expected));
 }
@@ -116,6 +118,8 @@ fn defaults(#[case] kind: &str, #[case] path: &str, #[case] expected: &str) {
 #[case("Sandbox", "spec.shutdownTime")]
 #[case("Sandbox", "spec.template")]
 #[case("SandboxClaim", "spec.dynamicVolumesMount")]
+#[case("SandboxSet", "spec.scaleStrategy.maxUnavailable")]
+#[case("SandboxUpdateOps", "spec.updateStrategy.maxUnavailable")]
 fn fields_without_a_default(#[case] kind: &str, #[case] path: &str) {
     assert_eq!(property(kind, path).default, None);
 }
@@ -126,6 +130,11 @@ fn fields_without_a_default(#[case] kind: &str, #[case] path: &str) {
 #[case("SandboxClaim", "spec.waitReadyTimeout", "duration(self) >= duration('1s')")]
 #[case("Commit", "spec.image", "self == oldSelf")]
 #[case("TrafficPolicy", "spec", "has(self.ingress) || has(self.egress)")]
+#[case("SandboxSet", "spec", "!(has(self.template) && has(self.templateRef))")]
+#[case("SandboxSet", "spec.replicas", "self >= 0")]
+#[case("SandboxTemplate", "spec", "has(self.template)")]
+#[case("SandboxUpdateOps", "spec.selector", "self == oldSelf")]
+#[case("SandboxUpdateOps", "spec.lifecycle", "self == oldSelf")]
 fn validation_rules(#[case] kind: &str, #[case] path: &str, #[case] rule: &str) {
     let rules = property(kind, path).x_kubernetes_validations.unwrap_or_default();
     assert!(rules.iter().any(|found| found.rule == rule), "{rules:?}");

@@ -10,10 +10,11 @@ use clock::SystemClock;
 use contract::names::{SYSTEM_NAMESPACE, drivers};
 use contract::resolve::DriverList;
 use kube::Client;
+use prometheus_client::registry::Registry;
 use runtime_client::RuntimeCertificates;
 use service::{Election, ElectionError, LeaderOptions, ListenError, LogOptions, ProbeOptions, Probes};
 
-use crate::ControllerOptions;
+use crate::{ControllerOptions, Metrics};
 
 /// Keeps the pools of `SandboxSets` filled and turns Sandboxes into pods.
 #[derive(Debug, Parser)]
@@ -92,7 +93,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 
 async fn serve(arguments: Arguments) -> Result<(), CommandError> {
     let mut stop = std::pin::pin!(service::told_to_stop());
-    let probes = Probes::begin(&arguments.probes, "controller", VERSION).await?;
+    let metrics = Metrics::default();
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let probes = Probes::begin(&arguments.probes, "controller", VERSION, registry).await?;
     let client = Client::try_default().await.map_err(|error| CommandError::NoCluster(Box::new(error)))?;
     let clock = SystemClock::shared();
     let certificates = arguments.runtime_certificates.as_deref().map(RuntimeCertificates::read).transpose();
@@ -101,6 +105,7 @@ async fn serve(arguments: Arguments) -> Result<(), CommandError> {
         drivers: DriverList::from_variable(Some(&arguments.drivers)),
         runtime_certificates: certificates.map_err(CommandError::Certificates)?,
         journal: arguments.log.journal(clock.clone()),
+        metrics,
         ..ControllerOptions::new(client.clone(), clock)
     };
     if arguments.leader.leader_elect {

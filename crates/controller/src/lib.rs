@@ -37,6 +37,7 @@ pub mod claim;
 mod command;
 mod dispatch;
 mod install;
+mod metrics;
 mod queue;
 pub mod sandbox;
 pub mod set;
@@ -53,6 +54,7 @@ use kube::Client;
 use runtime_client::RuntimeClient;
 
 pub use command::main;
+pub use metrics::Metrics;
 pub use runtime_client::{RuntimeCertificates, RuntimeSetupError};
 
 /// What the controller is given.
@@ -73,6 +75,8 @@ pub struct ControllerOptions {
     pub runtime_certificates: Option<RuntimeCertificates>,
     /// Whose entries must not show the Secrets that the controller reads. Default: none.
     pub journal: Option<Journal>,
+    /// What is measured; registered by whoever shows it. Default: nobody does.
+    pub metrics: Metrics,
 }
 
 impl ControllerOptions {
@@ -86,6 +90,7 @@ impl ControllerOptions {
             mount_deadline: Duration::from_secs(50),
             runtime_certificates: None,
             journal: None,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -133,7 +138,9 @@ pub async fn run(options: ControllerOptions) -> Result<(), Error> {
     let runtime = RuntimeClient::new(options.runtime_certificates.as_ref())?;
     install::injection_config(&options.client, &options.namespace).await?;
     let queue = Arc::new(queue::Queue::default());
-    let world = Arc::new(world::World::new(Arc::clone(&queue)));
+    let (clock, metrics) = (options.clock.clone(), options.metrics.clone());
+    let world = Arc::new(world::World::new(Arc::clone(&queue), clock, metrics));
+    options.metrics.attach(&world);
     let claimer = Claimer::new(ClaimerOptions {
         client: options.client.clone(),
         clock: options.clock.clone(),

@@ -56,6 +56,20 @@ async fn the_replicas_of_a_claim_are_immutable() {
     {"pvName": "a", "mountPath": "/a"}, {"pvName": "b", "mountPath": "/a"},
 ]}), "Duplicate value")]
 #[case::no_replicas_in_set("SandboxSet", "sandboxsets", json!({}), "replicas")]
+#[case::negative_replicas("SandboxSet", "sandboxsets", json!({"replicas": -1}), "spec.replicas: Invalid value: \"integer\": must not be negative")]
+#[case::template_and_reference("SandboxSet", "sandboxsets", json!({"replicas": 1, "template": {}, "templateRef": {"name": "t"}}), "only one of template and templateRef")]
+#[case::negative_budget("SandboxSet", "sandboxsets", json!({"replicas": 1, "updateStrategy": {"maxUnavailable": -1}}), "a percentage such as 20%")]
+#[case::budget_in_words("SandboxSet", "sandboxsets", json!({"replicas": 1, "updateStrategy": {"maxUnavailable": "few"}}), "a percentage such as 20%")]
+#[case::budget_without_percent("SandboxSet", "sandboxsets", json!({"replicas": 1, "scaleStrategy": {"maxUnavailable": "20"}}), "a percentage such as 20%")]
+#[case::no_template("SandboxTemplate", "sandboxtemplates", json!({"runtimes": [{"name": "csi"}]}), "template is required")]
+#[case::no_selector("SandboxUpdateOps", "sandboxupdateops", json!({}), "selector")]
+#[case::bad_selector("SandboxUpdateOps", "sandboxupdateops", json!({"selector": {"matchExpressions": [
+    {"key": "a", "operator": "Like", "values": ["b"]},
+]}}), "Like")]
+#[case::hook_without_command("SandboxUpdateOps", "sandboxupdateops", json!({
+    "selector": {}, "lifecycle": {"preUpgrade": {"timeoutSeconds": 5}},
+}), "exec is required")]
+#[case::negative_pace("SandboxUpdateOps", "sandboxupdateops", json!({"selector": {}, "updateStrategy": {"maxUnavailable": -2}}), "a percentage such as 20%")]
 #[case::pause_strategy("Sandbox", "sandboxes", json!({"pauseStrategy": {"type": "Freeze"}}), "Freeze")]
 #[case::no_date("Sandbox", "sandboxes", json!({"shutdownTime": "tomorrow"}), "shutdownTime")]
 #[case::no_direction("TrafficPolicy", "trafficpolicies", json!({"selector": {}}), "at least one of ingress and egress")]
@@ -74,6 +88,49 @@ async fn bad_objects_are_refused(
 ) {
     let lab = Lab::bare().await;
     let error = create(&lab, kind, plural, spec).await.expect_err("refused");
+    assert!(error.to_string().contains(phrase), "{error}");
+}
+
+#[rstest]
+#[case::number(json!(0))]
+#[case::percentage(json!("150%"))]
+#[tokio::test]
+async fn budgets_may_be_numbers_and_percentages(#[case] budget: Value) {
+    let lab = Lab::bare().await;
+    let strategy = json!({"maxUnavailable": budget});
+    let spec = json!({"replicas": 0, "updateStrategy": strategy, "scaleStrategy": strategy});
+    let set = create(&lab, "SandboxSet", "sandboxsets", spec).await.expect("created");
+    assert_eq!(
+        (&set.data["spec"]["updateStrategy"], &set.data["spec"]["scaleStrategy"]),
+        (&strategy, &strategy)
+    );
+}
+
+#[tokio::test]
+async fn a_set_is_rolled_a_fifth_at_a_time_when_it_does_not_say() {
+    let lab = Lab::bare().await;
+    let set = create(&lab, "SandboxSet", "sandboxsets", json!({"replicas": 0})).await.expect("created");
+    assert_eq!(set.data["spec"], json!({"replicas": 0, "updateStrategy": {"maxUnavailable": "20%"}}));
+}
+
+#[rstest]
+#[case::selector(json!({"selector": {"matchLabels": {"a": "c"}}}), "selector is immutable")]
+#[case::patch_taken_away(json!({"patch": null}), "patch is immutable")]
+#[case::hooks_changed(json!({"lifecycle": {"preUpgrade": {"exec": {"command": ["b"]}}}}), "lifecycle is immutable")]
+#[case::hooks_taken_away(json!({"lifecycle": null}), "lifecycle is immutable")]
+#[tokio::test]
+async fn what_an_operation_upgrades_and_how_is_immutable(#[case] change: Value, #[case] phrase: &str) {
+    let lab = Lab::bare().await;
+    let spec = json!({
+        "selector": {"matchLabels": {"a": "b"}}, "patch": {"spec": {}},
+        "lifecycle": {"preUpgrade": {"exec": {"command": ["a"]}}},
+    });
+    create(&lab, "SandboxUpdateOps", "sandboxupdateops", spec).await.expect("created");
+    let operations = api(&lab, "SandboxUpdateOps", "sandboxupdateops");
+    let paused = Patch::Merge(json!({"spec": {"paused": true}}));
+    operations.patch("one", &PatchParams::default(), &paused).await.expect("pausing is allowed");
+    let patch = Patch::Merge(json!({"spec": change}));
+    let error = operations.patch("one", &PatchParams::default(), &patch).await.expect_err("refused");
     assert!(error.to_string().contains(phrase), "{error}");
 }
 

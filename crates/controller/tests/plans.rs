@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use contract::crd::{Sandbox, SandboxSet};
-use controller::set::{Observed, Plan, generated_sandbox, plan};
+use contract::crd::{Sandbox, SandboxSet, SandboxTemplate};
+use controller::set::{Marks, Observed, Plan, generated_sandbox, marks, plan};
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -63,6 +63,15 @@ fn members(names: &[&str]) -> Vec<Arc<Sandbox>> {
 }
 
 fn planned(set: &SandboxSet, members: &[Arc<Sandbox>], unseen: (usize, &[String])) -> Plan {
+    planned_with(set, members, unseen, None)
+}
+
+fn planned_with(
+    set: &SandboxSet,
+    members: &[Arc<Sandbox>],
+    unseen: (usize, &[String]),
+    obstacle: Option<&str>,
+) -> Plan {
     plan(&Observed {
         set,
         members,
@@ -70,6 +79,7 @@ fn planned(set: &SandboxSet, members: &[Arc<Sandbox>], unseen: (usize, &[String]
         unseen_deletions: unseen.1,
         revision: "new",
         template_name: "pool-new",
+        obstacle,
         now: now(),
     })
 }
@@ -170,6 +180,12 @@ fn the_next_expiry_is_looked_at_again() {
 #[case::updated_unready_use_the_budget(json!({"replicas": 4}), &["a1-", "a2-", "a3-", "c4"], &[])]
 #[case::nothing_outdated(json!({"replicas": 2}), &["a1", "c2"], &[])]
 #[case::not_while_scaling_up(json!({"replicas": 3}), &["a1-", "a2-"], &[])]
+#[case::creating_even_then(json!({"replicas": 3}), &["a1-", "c2-"], &["c2-"])]
+#[case::those_that_never_start_make_room(json!({"replicas": 9, "scaleStrategy": {"maxUnavailable": 1}}), &["c1-"], &["c1-"])]
+#[case::percent_rounds_up(json!({"replicas": 5, "updateStrategy": {"maxUnavailable": "30%"}}), &["a1-", "a2-", "a3-", "a4-", "a5-"], &["a1-", "a2-"])]
+#[case::none_at_all(json!({"replicas": 2, "updateStrategy": {"maxUnavailable": 0}}), &["a1-", "a2-"], &[])]
+#[case::all_at_once(json!({"replicas": 2, "updateStrategy": {"maxUnavailable": "100%"}}), &["a1-", "a2-"], &["a1-", "a2-"])]
+#[case::a_third_revision(json!({"replicas": 4}), &["a1-", "c2-", "n3-", "a4"], &["c2-", "n3-", "a1-"])]
 fn rolling_update(#[case] spec: Value, #[case] existing: &[&str], #[case] expected: &[&str]) {
     assert_eq!(names(&planned(&set(&spec), &members(existing), (0, &[])).roll), expected);
 }
@@ -183,7 +199,106 @@ fn the_status_counts_by_state_and_revision() {
         "updatedAvailableReplicas": 1, "updateRevision": "new", "currentRevision": "pool-new",
         "selector": "agents.kruise.io/sandbox-claimed=false,agents.kruise.io/sandbox-pool=pool",
     });
-    assert_eq!(json!(plan.status), expected);
+    let mut status = json!(plan.status);
+    status.as_object_mut().expect("an object").remove("conditions");
+    assert_eq!(status, expected);
+}
+
+/// A set whose template can't be used keeps what it has, and can still shrink.
+#[rstest]
+#[case::nothing_is_created(json!({"replicas": 4}), &["a1"], &[], &[])]
+#[case::nothing_is_rolled(json!({"replicas": 2}), &["a1-", "c2-"], &[], &[])]
+#[case::dead_ones_go(json!({"replicas": 2}), &["a1", "d2"], &["d2"], &[])]
+#[case::it_shrinks(json!({"replicas": 0}), &["a1", "a2"], &[], &["a1", "a2"])]
+fn without_a_template(
+    #[case] spec: Value,
+    #[case] existing: &[&str],
+    #[case] dead: &[&str],
+    #[case] scaled: &[&str],
+) {
+    let plan = planned_with(&set(&spec), &members(existing), (0, &[]), Some("it is missing"));
+    assert_eq!((plan.create, plan.roll.len()), (0, 0));
+    assert_eq!((names(&plan.dead), names(&plan.scale_down)), (owned(dead), owned(scaled)));
+    let condition = condition(&plan, "UpToDate");
+    assert_eq!(
+        (condition["reason"].as_str(), condition["message"].as_str()),
+        (Some("InvalidTemplate"), Some("it is missing"))
+    );
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn condition(plan: &Plan, kind: &str) -> Value {
+    let conditions = plan.status.conditions.iter();
+    json!(conditions.into_iter().find(|condition| condition.type_ == kind).expect("it is there"))
+}
+
+#[rstest]
+#[case::full(json!({"replicas": 2}), &["a1", "a2"], ["True", "AllReplicasAvailable", "2 available, 2 wanted"])]
+#[case::none_wanted(json!({"replicas": 0}), &[], ["True", "AllReplicasAvailable", "0 available, 0 wanted"])]
+#[case::shrinking(json!({"replicas": 1}), &["a1", "a2"], ["True", "AllReplicasAvailable", "2 available, 1 wanted"])]
+#[case::filling(json!({"replicas": 2}), &["a1", "c2"], ["False", "CreatingReplicas", "1 available, 2 wanted"])]
+fn whether_a_pool_is_full(#[case] spec: Value, #[case] existing: &[&str], #[case] expected: [&str; 3]) {
+    let condition = condition(&planned(&set(&spec), &members(existing), (0, &[])), "Available");
+    assert_eq!([&condition["status"], &condition["reason"], &condition["message"]], expected);
+    assert_eq!(condition["observedGeneration"], 2);
+}
+
+#[test]
+fn a_pool_says_what_keeps_its_oldest_sandbox_from_starting() {
+    let mut all = members(&["n3", "c1", "a2"]);
+    for (index, reason, words) in
+        [(0, "StartContainerFailed", "no such image"), (1, "PodCreateFailed", "no csi")]
+    {
+        let status = Arc::make_mut(&mut all[index]).status.as_mut().expect("a status");
+        reason.clone_into(&mut status.conditions[0].reason);
+        words.clone_into(&mut status.conditions[0].message);
+    }
+    let condition = condition(&planned(&set(&json!({"replicas": 3})), &all, (0, &[])), "Available");
+    assert_eq!(condition["reason"], "SandboxNotReady");
+    assert_eq!(condition["message"], "1 available, 3 wanted; sandbox c1: no csi");
+}
+
+#[rstest]
+#[case::all(&["a1", "c2"], ["True", "AllReplicasUpdated", "2 of 2 unclaimed sandboxes are of revision new"])]
+#[case::some(&["a1-", "a2"], ["False", "RollingUpdate", "1 of 2 unclaimed sandboxes are of revision new"])]
+fn whether_a_pool_is_up_to_date(#[case] existing: &[&str], #[case] expected: [&str; 3]) {
+    let condition =
+        condition(&planned(&set(&json!({"replicas": 2})), &members(existing), (0, &[])), "UpToDate");
+    assert_eq!([&condition["status"], &condition["reason"], &condition["message"]], expected);
+}
+
+// §3.2 step 6
+#[rstest]
+#[case::few(&["t1", "t2"], "t2", &[], &[])]
+#[case::the_eleventh(&["t00", "t01", "t02", "t03", "t04", "t05", "t06", "t07", "t08", "t09", "t10"], "t10", &["t00"], &[])]
+#[case::marked_already(&["t00!", "t01", "t02", "t03", "t04", "t05", "t06", "t07", "t08", "t09", "t10"], "t10", &[], &[])]
+#[case::back_to_the_oldest(&["t00!", "t01", "t02", "t03", "t04", "t05", "t06", "t07", "t08", "t09", "t10"], "t00!", &["t01"], &["t00!"])]
+#[case::a_foreign_one_in_use(&["t1", "t2!"], "shared", &[], &["t2!"])]
+fn marks_of_old_revisions(
+    #[case] templates: &[&str],
+    #[case] current: &str,
+    #[case] set: &[&str],
+    #[case] clear: &[&str],
+) {
+    let template = |name: &&str| {
+        let age: i64 = name[1..].trim_end_matches('!').parse().expect("an age");
+        let marks = if name.ends_with('!') {
+            json!({"agents.kruise.io/cleanup-candidate": "true"})
+        } else {
+            json!({})
+        };
+        let json = json!({
+            "apiVersion": "agents.kruise.io/v1alpha1", "kind": "SandboxTemplate", "spec": {},
+            "metadata": {"name": name, "creationTimestamp": at(age - 100), "annotations": marks},
+        });
+        Arc::new(serde_json::from_value(json).expect("a template"))
+    };
+    let owned_templates: Vec<Arc<SandboxTemplate>> = templates.iter().map(template).collect();
+    let expected = Marks { set: owned(set), clear: owned(clear) };
+    assert_eq!(marks(&owned_templates, current), expected);
 }
 
 // §3.3

@@ -31,6 +31,7 @@ mod lifecycle;
 mod logs;
 mod objects;
 mod openapi;
+mod pages;
 mod patch;
 mod schema;
 mod selectors;
@@ -51,6 +52,7 @@ pub use exec::{Finished, NotRun, PodCommands};
 pub use faults::{ApiFault, Faults, RequestFacts};
 pub use identity::IdentityError;
 pub use logs::{LogOptions, LogsUnavailable, PodLogs};
+pub use pages::{Page, ServicePages, ServiceRequest};
 pub use serve::ServeError;
 
 use server::Server;
@@ -118,6 +120,11 @@ impl KubeSim {
     /// Names whoever answers `kubectl logs`.
     pub fn set_pod_logs(&self, logs: Arc<dyn PodLogs>) {
         self.server.set_logs(logs);
+    }
+
+    /// Names whoever answers `kubectl get --raw` of a Service's proxy.
+    pub fn set_service_pages(&self, pages: Arc<dyn ServicePages>) {
+        self.server.set_pages(pages);
     }
 
     /// Asks `faults` before each request for a resource, from inside and outside; `None` heals.

@@ -12,6 +12,7 @@ use crate::faults::Faults;
 use crate::identity::Identity;
 use crate::kinds::Registry;
 use crate::logs::PodLogs;
+use crate::pages::ServicePages;
 use crate::state::State;
 
 pub(crate) struct Server {
@@ -19,6 +20,7 @@ pub(crate) struct Server {
     clock: SharedClock,
     logs: RwLock<Option<Arc<dyn PodLogs>>>,
     commands: RwLock<Option<Arc<dyn PodCommands>>>,
+    pages: RwLock<Option<Arc<dyn ServicePages>>>,
     faults: RwLock<Option<Arc<dyn Faults>>>,
     pub(crate) identity: Identity,
 }
@@ -39,6 +41,7 @@ impl Server {
             clock,
             logs: RwLock::new(None),
             commands: RwLock::new(None),
+            pages: RwLock::new(None),
             faults: RwLock::new(None),
             identity,
         }
@@ -67,6 +70,14 @@ impl Server {
 
     pub(crate) fn set_commands(&self, commands: Arc<dyn PodCommands>) {
         *self.commands.write().unwrap_or_else(PoisonError::into_inner) = Some(commands);
+    }
+
+    pub(crate) fn pages(&self) -> Option<Arc<dyn ServicePages>> {
+        self.pages.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_pages(&self, pages: Arc<dyn ServicePages>) {
+        *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Some(pages);
     }
 
     pub(crate) fn faults(&self) -> Option<Arc<dyn Faults>> {

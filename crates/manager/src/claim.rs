@@ -29,7 +29,12 @@ impl Manager {
     /// Claims a sandbox. Dropping the future gives it back.
     pub(crate) async fn claim(&self, order: Order) -> Result<Arc<Sandbox>, ApiError> {
         let Order { request, limit, network, notice } = order;
-        let sandbox = self.claim_within(limit, request, network).await?;
+        let (begun, namespace, set) =
+            (self.now(), request.set.namespace().unwrap_or_default(), request.set.name_any());
+        let claimed = self.claim_within(limit, request, network).await;
+        let took = self.now().duration_since(begun);
+        self.shared.options.metrics.claimed(namespace, set, claimed.is_ok(), took);
+        let sandbox = claimed?;
         if let Some((reason, message)) = notice {
             self.announce(&sandbox, reason, message).await;
         }

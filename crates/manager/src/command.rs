@@ -13,10 +13,11 @@ use contract::names::drivers;
 use contract::resolve::DriverList;
 use futures::FutureExt as _;
 use kube::Client;
+use prometheus_client::registry::Registry;
 use service::{Election, ElectionError, LeaderOptions, LogOptions, ProbeOptions, Probes};
 use tokio::net::TcpListener;
 
-use crate::{Manager, ManagerOptions, RuntimeCertificates};
+use crate::{Manager, ManagerOptions, Metrics, RuntimeCertificates};
 
 /// Environment variable with the admin key. There is no flag for it: arguments are readable by everybody.
 const ADMIN_KEY: &str = "E2B_ADMIN_KEY";
@@ -135,7 +136,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 async fn serve(arguments: Arguments) -> Result<(), CommandError> {
     let address = arguments.listen;
     let stop = service::told_to_stop().shared();
-    let probes = Probes::begin(&arguments.probes, "manager", env!("CARGO_PKG_VERSION")).await?;
+    let metrics = Metrics::default();
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let probes = Probes::begin(&arguments.probes, "manager", env!("CARGO_PKG_VERSION"), registry).await?;
     let client = Client::try_default().await.map_err(|error| CommandError::NoCluster(Box::new(error)))?;
     let election = if arguments.leader.leader_elect {
         let namespace = &arguments.leader.leader_elect_namespace;
@@ -143,7 +147,7 @@ async fn serve(arguments: Arguments) -> Result<(), CommandError> {
     } else {
         None
     };
-    let manager = Manager::new(options(arguments, client)?)?;
+    let manager = Manager::new(ManagerOptions { metrics, ..options(arguments, client)? })?;
     let _background = manager.watch();
     let listener =
         TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;

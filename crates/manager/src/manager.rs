@@ -9,6 +9,7 @@ use contract::names::annotations;
 use jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
+use prometheus_client::registry::Registry;
 use runtime_client::{RuntimeClient, RuntimeSetupError};
 use tokio::task::JoinSet;
 
@@ -40,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyStore,
     pub(crate) forwarder: Forwarder,
     pub(crate) claimer: Claimer,
-    pub(crate) counters: crate::api::minor::Counters,
+    registry: Registry,
 }
 
 /// Settings with which no manager can be made.
@@ -84,19 +85,30 @@ impl Manager {
             journal: options.journal.clone(),
             milestones: Some(journal::source::E2B),
         });
-        Ok(Self {
-            shared: Arc::new(Shared {
-                options,
-                sandboxes,
-                sets: Cache::default(),
-                templates: Cache::default(),
-                checkpoints: Cache::default(),
-                keys,
-                forwarder: Forwarder::default(),
-                claimer,
-                counters: crate::api::minor::Counters::default(),
-            }),
-        })
+        let metrics = options.metrics.clone();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let shared = Arc::new(Shared {
+            options,
+            sandboxes,
+            sets: Cache::default(),
+            templates: Cache::default(),
+            checkpoints: Cache::default(),
+            keys,
+            forwarder: Forwarder::default(),
+            claimer,
+            registry,
+        });
+        metrics.attach(&shared);
+        Ok(Self { shared })
+    }
+
+    /// What is measured, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// When a metric can't be written, which would be a defect.
+    pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
+        service::metrics_text(&self.shared.registry)
     }
 
     /// Begins to watch sandboxes, pools and keys, and to collect abandoned claims. Requests that arrive before the

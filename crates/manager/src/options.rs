@@ -8,6 +8,8 @@ use contract::resolve::DriverList;
 use journal::Journal;
 use runtime_client::RuntimeCertificates;
 
+use crate::Metrics;
+
 /// Settings of a [`Manager`](crate::Manager). [`ManagerOptions::new`] fills in the defaults; set what differs.
 #[derive(Clone)]
 pub struct ManagerOptions {
@@ -55,6 +57,8 @@ pub struct ManagerOptions {
     pub gateway_checks_token: bool,
     /// Client certificates for sandboxes that serve their runtime over TLS (`storage.md` §3.4). Default: none.
     pub runtime_certificates: Option<RuntimeCertificates>,
+    /// What is measured; `GET /metrics` shows it. Default: one of its own.
+    pub metrics: Metrics,
     /// The `envdVersion` reported. Default: the level that our envd implements (`e2b-api.md` §17).
     pub envd_version: String,
 }
@@ -83,6 +87,7 @@ impl ManagerOptions {
             resume_floor: Duration::from_mins(5),
             gateway_checks_token: false,
             runtime_certificates: None,
+            metrics: Metrics::default(),
             envd_version: contract::names::ENVD_VERSION.to_owned(),
         }
     }

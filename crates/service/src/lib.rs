@@ -15,5 +15,5 @@ mod stop;
 
 pub use leader::{Election, ElectionError, LeaderOptions};
 pub use log::{JournalFormat, LogFormat, LogOptions};
-pub use probes::{ListenError, ProbeOptions, Probes};
+pub use probes::{ListenError, METRICS_CONTENT_TYPE, ProbeOptions, Probes, metrics_text};
 pub use stop::told_to_stop;

@@ -2,12 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -51,10 +56,9 @@ pub struct ListenError {
 /// What a component says of itself.
 #[derive(Debug)]
 struct Told {
-    component: &'static str,
-    version: &'static str,
-    ready: AtomicBool,
-    leads: AtomicBool,
+    ready: Gauge,
+    leads: Gauge,
+    registry: Registry,
 }
 
 /// The answers to probes; they end when this is dropped.
@@ -65,7 +69,8 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Begins to answer for the component of that name and version: healthy, not yet ready.
+    /// Begins to answer for the component of that name and version: healthy, not yet ready. `registry` has the metrics
+    /// of its own.
     ///
     /// # Errors
     /// [`ListenError`] when an address is taken.
@@ -73,16 +78,21 @@ impl Probes {
         options: &ProbeOptions,
         component: &'static str,
         version: &'static str,
+        mut registry: Registry,
     ) -> Result<Self, ListenError> {
+        let build = Info::new([("component", component), ("version", version)]);
+        registry.register("mountlab_build", "The component and its version", build);
+        let (ready, leads) = (Family::<_, Gauge>::default(), Family::<_, Gauge>::default());
+        registry.register("mountlab_ready", "Whether the component is ready", ready.clone());
+        registry.register("leader_election_master_status", "Whether this replica leads", leads.clone());
         let told = Arc::new(Told {
-            component,
-            version,
-            ready: AtomicBool::new(false),
-            leads: AtomicBool::new(false),
+            ready: ready.get_or_create(&[("component", component)]).clone(),
+            leads: leads.get_or_create(&[("name", component)]).clone(),
+            registry,
         });
         let probes = Router::new()
             .route("/healthz", get(|| async { "ok" }))
-            .route("/readyz", get(ready))
+            .route("/readyz", get(is_ready))
             .with_state(Arc::clone(&told));
         let metrics = Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(&told));
         let mut servers = JoinSet::new();
@@ -103,36 +113,39 @@ impl Probes {
 
     /// From now on `/readyz` says so.
     pub fn set_ready(&self, ready: bool) {
-        self.told.ready.store(ready, Ordering::Relaxed);
+        self.told.ready.set(i64::from(ready));
     }
 
     /// Whether this replica leads; a metric says so.
     pub fn set_leads(&self, leads: bool) {
-        self.told.leads.store(leads, Ordering::Relaxed);
+        self.told.leads.set(i64::from(leads));
     }
 }
 
-async fn ready(State(told): State<Arc<Told>>) -> (StatusCode, &'static str) {
-    if told.ready.load(Ordering::Relaxed) {
+async fn is_ready(State(told): State<Arc<Told>>) -> (StatusCode, &'static str) {
+    if told.ready.get() == 1 {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready yet")
     }
 }
 
-async fn metrics(State(told): State<Arc<Told>>) -> String {
-    let Told { component, version, ready, leads } = &*told;
-    let number = |flag: &AtomicBool| u8::from(flag.load(Ordering::Relaxed));
-    format!(
-        "# TYPE mountlab_build_info gauge\n\
-         mountlab_build_info{{component=\"{component}\",version=\"{version}\"}} 1\n\
-         # TYPE mountlab_ready gauge\n\
-         mountlab_ready{{component=\"{component}\"}} {}\n\
-         # TYPE leader_election_master_status gauge\n\
-         leader_election_master_status{{name=\"{component}\"}} {}\n",
-        number(ready),
-        number(leads),
-    )
+async fn metrics(State(told): State<Arc<Told>>) -> Result<impl IntoResponse, StatusCode> {
+    let text = metrics_text(&told.registry).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], text))
+}
+
+/// The format of [`metrics_text`].
+pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of a registry as Prometheus reads them.
+///
+/// # Errors
+/// When a metric can't be written, which would be a defect of the metric.
+pub fn metrics_text(registry: &Registry) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry)?;
+    Ok(text)
 }
 
 #[cfg(test)]

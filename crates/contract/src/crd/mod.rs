@@ -32,7 +32,9 @@ pub use sandbox::{
 pub use sandbox_claim::{
     ClaimPhase, InplaceUpdate, InplaceUpdateResources, SandboxClaim, SandboxClaimSpec, SandboxClaimStatus,
 };
-pub use sandbox_set::{SandboxSet, SandboxSetSpec, SandboxSetStatus, ScaleStrategy, UpdateStrategy};
+pub use sandbox_set::{
+    DEFAULT_UPDATE_BUDGET, SandboxSet, SandboxSetSpec, SandboxSetStatus, ScaleStrategy, UpdateStrategy,
+};
 pub use sandbox_template::{SandboxTemplate, SandboxTemplateSpec};
 pub use traffic_policy::{
     RuleAction, ServiceReference, TrafficDirection, TrafficPeer, TrafficPolicy, TrafficPolicySpec,

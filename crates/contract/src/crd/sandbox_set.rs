@@ -7,8 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::schema::{any_list, any_object, int_or_percent};
+use super::schema::{any_list, any_object, int_or_percent, update_budget};
 use super::{PauseStrategy, RuntimeConfig, TemplateRef};
+
+/// Part of the pool that may be replaced at a time when the set doesn't say.
+pub const DEFAULT_UPDATE_BUDGET: &str = "20%";
 
 /// What a pool should be.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,8 +43,16 @@ use super::{PauseStrategy, RuntimeConfig, TemplateRef};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.template) && has(self.templateRef))",
+    "message": "only one of template and templateRef may be given"
+}]))]
 pub struct SandboxSetSpec {
     /// Unclaimed sandboxes to keep.
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "self >= 0",
+        "message": "must not be negative"
+    }]))]
     pub replicas: i32,
     /// Copied to every generated Sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +81,7 @@ pub struct SandboxSetSpec {
     pub scale_strategy: Option<ScaleStrategy>,
     /// Limits of rolling the unclaimed pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {"maxUnavailable": DEFAULT_UPDATE_BUDGET}))]
     pub update_strategy: Option<UpdateStrategy>,
 }
 
@@ -89,7 +101,7 @@ pub struct ScaleStrategy {
 pub struct UpdateStrategy {
     /// Cap on available sandboxes that are replaced at the same time: number or percentage; absent: 20 %.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "int_or_percent")]
+    #[schemars(schema_with = "update_budget")]
     pub max_unavailable: Option<IntOrString>,
 }
 
@@ -119,7 +131,7 @@ pub struct SandboxSetStatus {
     /// Label selector of the pool's unclaimed sandboxes, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// Declared, never written.
+    /// Of types Available and `UpToDate`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

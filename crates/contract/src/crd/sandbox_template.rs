@@ -22,6 +22,10 @@ use super::{PauseStrategy, RuntimeConfig};
     doc = "A pod template with a name, referenced by SandboxSets and Sandboxes."
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.template)",
+    "message": "template is required"
+}]))]
 pub struct SandboxTemplateSpec {
     /// Pod template, without a schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+use super::sandbox_set::DEFAULT_UPDATE_BUDGET;
+
 /// An object without any schema: every field is kept as it came.
 pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
@@ -34,7 +36,7 @@ pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
                     "required": ["key", "operator"],
                     "properties": {
                         "key": {"type": "string"},
-                        "operator": {"type": "string"},
+                        "operator": {"type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
                         "values": {
                             "type": "array",
                             "x-kubernetes-list-type": "atomic",
@@ -47,9 +49,22 @@ pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Whole number or percentage.
+/// Whole number or percentage, neither of them negative.
 pub(super) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"x-kubernetes-int-or-string": true})
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "x-kubernetes-validations": [{
+            "rule": "type(self) == int ? self >= 0 : self.matches('^[0-9]+%$')",
+            "message": "must be a whole number that is not negative, or a percentage such as 20%",
+        }],
+    })
+}
+
+/// The same, [`crate::crd::sandbox_set::DEFAULT_UPDATE_BUDGET`] when it is not given.
+pub(super) fn update_budget(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = int_or_percent(generator);
+    schema.insert("default".to_owned(), DEFAULT_UPDATE_BUDGET.into());
+    schema
 }
 
 /// A definition as it should be installed: no `nullable` for fields that may be absent, no default that is null, no

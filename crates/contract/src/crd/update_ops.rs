@@ -32,9 +32,16 @@ use super::schema::{any_object, int_or_percent, label_selector};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.patch) == has(oldSelf.patch)", "message": "patch is immutable"},
+    {"rule": "has(self.lifecycle) == has(oldSelf.lifecycle)", "message": "lifecycle is immutable"}
+]))]
 pub struct SandboxUpdateOpsSpec {
     /// Sandboxes of the namespace to upgrade; immutable.
-    #[schemars(schema_with = "label_selector")]
+    #[schemars(
+        schema_with = "label_selector",
+        extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "selector is immutable"}])
+    )]
     pub selector: LabelSelector,
     /// Way and pace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +52,17 @@ pub struct SandboxUpdateOpsSpec {
     pub patch: Option<Value>,
     /// Hooks, copied to each sandbox; immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "self == oldSelf", "message": "lifecycle is immutable"},
+        {
+            "rule": "!has(self.preUpgrade) || has(self.preUpgrade.exec)",
+            "message": "preUpgrade must say what to run: exec is required"
+        },
+        {
+            "rule": "!has(self.postUpgrade) || has(self.postUpgrade.exec)",
+            "message": "postUpgrade must say what to run: exec is required"
+        }
+    ]))]
     pub lifecycle: Option<Lifecycle>,
     /// Stops starting new upgrades.
     #[serde(default)]

@@ -10,6 +10,8 @@ pub const SANDBOX_SCALED_DOWN: &str = "SandboxScaledDown";
 pub const FAILED_SANDBOX_DELETED: &str = "FailedSandboxDeleted";
 /// A set replaces outdated sandboxes.
 pub const ROLLING_UPDATE: &str = "RollingUpdate";
+/// A set's template is missing or can't be used (Warning). Ours.
+pub const INVALID_TEMPLATE: &str = "InvalidTemplate";
 /// A pod could not be created (Warning).
 pub const POD_CREATE_FAILED: &str = "PodCreateFailed";
 /// A pod of the sandbox's name belongs to somebody else (Warning).

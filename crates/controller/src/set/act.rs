@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxSet, SandboxSetStatus};
 use contract::names::events;
 use futures::future::join_all;
@@ -27,34 +28,79 @@ pub(crate) async fn reconcile(context: &Context, name: &ObjectName) -> Result<Op
     if set.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
-    let target = revision::target(context, &set).await?;
-    let (plan, until) = observe_and_plan(context, &set, &target);
-    let outcome = carry_out(context, &set, &target, &plan).await;
+    let found = revision::target(context, &set).await;
+    let obstacle = match &found {
+        Err(Failure::Problem(problem)) => problem.message().to_owned(),
+        Err(failure) => failure.to_string(),
+        Ok(_) => String::new(),
+    };
+    let target = match &found {
+        Err(Failure::Problem(_) | Failure::TemplateTaken { .. }) => Err(obstacle.as_str()),
+        Ok(target) => Ok(target),
+        Err(_) => return found.map(|_| None),
+    };
+    let (plan, until) = observe_and_plan(context, &set, target);
+    announce_obstacle(context, &set, &plan.status);
+    let outcome = carry_out(context, &set, target.ok(), &plan).await;
     // what was created or deleted meanwhile counts already
-    let (after, later) = observe_and_plan(context, &set, &target);
+    let (after, later) = observe_and_plan(context, &set, target);
     write_status(context, &set, &after.status).await?;
     outcome?;
+    match found {
+        Ok(target) => revision::mark_old(context, &set, &target.template_name).await,
+        // the watches tell when that is mended
+        Err(Failure::Problem(_)) => {}
+        Err(failure) => return Err(failure),
+    }
     Ok([plan.wake_at, until, later].into_iter().flatten().min())
 }
 
-/// The plan, and when something outstanding is given up.
-fn observe_and_plan(context: &Context, set: &SandboxSet, target: &Target) -> (Plan, Option<Timestamp>) {
+/// The plan, and when something outstanding is given up. Without a target it goes by the revision of before.
+fn observe_and_plan(
+    context: &Context,
+    set: &SandboxSet,
+    target: Result<&Target, &str>,
+) -> (Plan, Option<Timestamp>) {
     let (uid, now) = (set.uid().unwrap_or_default(), context.now());
     let (members, outstanding) = context.world.members(&uid, now);
+    let before = set.status.as_ref();
+    let revision = before.and_then(|status| status.update_revision.as_deref()).unwrap_or_default();
+    let template_name = before.and_then(|status| status.current_revision.as_deref()).unwrap_or_default();
     let plan = plan(&Observed {
         set,
         members: &members,
         unseen_creations: outstanding.creations,
         unseen_deletions: &outstanding.deletions,
-        revision: &target.revision,
-        template_name: &target.template_name,
+        revision: target.map_or(revision, |target| &target.revision),
+        template_name: target.map_or(template_name, |target| &target.template_name),
+        obstacle: target.err(),
         now,
     });
     (plan, outstanding.until)
 }
 
-async fn carry_out(context: &Context, set: &SandboxSet, target: &Target, plan: &Plan) -> Result<(), Failure> {
-    let created = create(context, set, target, plan.create).await;
+/// Says once, as long as it stays the same, why the set's template can't be used.
+fn announce_obstacle(context: &Context, set: &SandboxSet, planned: &SandboxSetStatus) {
+    let obstacle = |status: &SandboxSetStatus| {
+        let condition = conditions::find(&status.conditions, types::UP_TO_DATE)?;
+        (condition.reason == reasons::INVALID_TEMPLATE).then(|| condition.message.clone())
+    };
+    let Some(message) = obstacle(planned) else { return };
+    if set.status.as_ref().and_then(obstacle).as_ref() != Some(&message) {
+        context.announcer.send(set, Announcement::warning(events::INVALID_TEMPLATE, message));
+    }
+}
+
+async fn carry_out(
+    context: &Context,
+    set: &SandboxSet,
+    target: Option<&Target>,
+    plan: &Plan,
+) -> Result<(), Failure> {
+    let created = match target {
+        Some(target) => create(context, set, target, plan.create).await,
+        None => Ok(()),
+    };
     let scaled = remove_all(context, set, &plan.scale_down, Removal::ScaleDown).await;
     let cleared = remove_all(context, set, &plan.dead, Removal::Dead).await;
     let rolled = remove_all(context, set, &plan.roll, Removal::Roll).await;

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use contract::crd::{Sandbox, SandboxSet, SandboxSetStatus};
+use contract::crd::{DEFAULT_UPDATE_BUDGET, Sandbox, SandboxSet, SandboxSetStatus};
 use contract::names::{labels, pool_selector};
 use contract::state::{SandboxState, derive};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
-use super::victims;
-
-/// Part of the pool that may be replaced at a time when the set doesn't say.
-const DEFAULT_UPDATE_BUDGET: &str = "20%";
+use super::{conditions, victims};
 
 /// What is known about a set when a plan is made.
 #[derive(Clone, Debug)]
@@ -29,6 +26,9 @@ pub struct Observed<'a> {
     pub revision: &'a str,
     /// Name of the `SandboxTemplate` in use.
     pub template_name: &'a str,
+    /// Why the set's template can't be used, and `revision` and `template_name` are those of before: nothing is
+    /// created or replaced then.
+    pub obstacle: Option<&'a str>,
     /// The time.
     pub now: Timestamp,
 }
@@ -61,15 +61,21 @@ pub(super) struct Groups {
 /// Makes the plan.
 pub fn plan(observed: &Observed<'_>) -> Plan {
     let groups = group(observed);
-    let status = status(observed, &groups);
+    let mut status = status(observed, &groups);
+    conditions::write(&mut status, observed, &groups);
+    let can_build = observed.obstacle.is_none();
     let settled = observed.unseen_creations == 0 && observed.unseen_deletions.is_empty();
     let surplus = usize::try_from(status.replicas - observed.set.spec.replicas.max(0)).unwrap_or(0);
-    let mut plan = Plan { create: missing(observed, &status), dead: groups.dead.clone(), ..Plan::default() };
+    let mut plan = Plan { dead: groups.dead.clone(), ..Plan::default() };
+    if can_build {
+        plan.create = missing(observed, &status);
+    }
     if settled && surplus > 0 {
         plan.scale_down = victims::surplus(&groups, observed.revision, surplus);
     }
-    if settled && surplus == 0 && status.replicas == observed.set.spec.replicas {
-        plan.roll = outdated(observed, &groups);
+    if settled && surplus == 0 && can_build {
+        let is_full = status.replicas == observed.set.spec.replicas;
+        plan.roll = outdated(observed, &groups, is_full);
     }
     plan.wake_at = next_expiry(observed);
     plan.status = status;
@@ -107,13 +113,18 @@ fn status(observed: &Observed<'_>, groups: &Groups) -> SandboxSetStatus {
         observed_generation: set.metadata.generation,
         replicas: count(&groups.creating) + count(&groups.available) + unseen,
         available_replicas: count(&groups.available),
-        update_revision: Some(observed.revision.to_owned()),
-        current_revision: Some(observed.template_name.to_owned()),
+        update_revision: named(observed.revision),
+        current_revision: named(observed.template_name),
         updated_replicas: Some(updated(&groups.creating) + updated(&groups.available) + unseen),
         updated_available_replicas: Some(updated(&groups.available)),
         selector: Some(pool_selector(&set.name_any())),
         conditions: set.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default(),
     }
+}
+
+/// Nothing for a set that never had a template.
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// How many to create: what is missing, but no more unready ones at a time than the set allows.
@@ -127,8 +138,10 @@ fn missing(observed: &Observed<'_>, status: &SandboxSetStatus) -> usize {
     usize::try_from(allowed).unwrap_or(0)
 }
 
-/// §3.5: outdated members that are still being created go at once, available ones oldest first within the budget.
-fn outdated(observed: &Observed<'_>, groups: &Groups) -> Vec<Arc<Sandbox>> {
+/// §3.5: outdated members that are still being created go at once, available ones oldest first within the budget and
+/// only from a full pool. Those being created go while others are missing too: they may never become ready and use up
+/// the limit of scaling up.
+fn outdated(observed: &Observed<'_>, groups: &Groups, is_full: bool) -> Vec<Arc<Sandbox>> {
     let is_outdated = |sandbox: &&Arc<Sandbox>| !is_updated(sandbox, observed.revision);
     let creating = groups.creating.iter().filter(is_outdated).cloned();
     let mut available: Vec<_> = groups.available.iter().filter(is_outdated).cloned().collect();
@@ -138,7 +151,7 @@ fn outdated(observed: &Observed<'_>, groups: &Groups) -> Vec<Arc<Sandbox>> {
     let limit = spec.update_strategy.as_ref().and_then(|strategy| strategy.max_unavailable.as_ref());
     let budget = scaled(limit.unwrap_or(&default), spec.replicas).unwrap_or(1);
     let unready = groups.creating.iter().filter(|sandbox| is_updated(sandbox, observed.revision)).count();
-    let budget = usize::try_from(budget).unwrap_or(0).saturating_sub(unready);
+    let budget = if is_full { usize::try_from(budget).unwrap_or(0).saturating_sub(unready) } else { 0 };
     creating.chain(available.into_iter().take(budget)).collect()
 }
 

@@ -1,24 +1,24 @@
 //! The revision of a set and the `SandboxTemplate` that goes with it (`kubernetes.md` §2.6, §3.2 step 1).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::crd::template::check;
 use contract::crd::{SandboxSet, SandboxTemplate, SandboxTemplateSpec};
 use contract::errors::{Code, Problem};
 use contract::hash;
 use contract::names::annotations;
-use kube::api::{ListParams, ObjectMeta, Patch};
+use kube::api::{ObjectMeta, Patch};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::victims;
+use super::history;
 use crate::api::{Context, has_code, parameters, patch_parameters};
 use crate::dispatch::Failure;
+use crate::queue::ObjectName;
+use crate::world::controller;
 
-/// Materialised templates that are kept without a mark.
-const KEPT_TEMPLATES: usize = 10;
-
-/// Which revision's `SandboxTemplate` is known to be there, by UID of the set: saves asking at every turn.
+/// Which revision's `SandboxTemplate` was made and not seen in the watch yet, by UID of the set.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     revisions: Mutex<HashMap<String, String>>,
@@ -36,6 +36,10 @@ impl Remembered {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(set.to_owned(), revision.to_owned());
     }
+
+    fn forget(&self, set: &str) {
+        self.revisions.lock().unwrap_or_else(PoisonError::into_inner).remove(set);
+    }
 }
 
 /// The target of a set.
@@ -50,7 +54,9 @@ pub(super) struct Target {
 
 /// Finds the target; an inline template is stored as an owned `SandboxTemplate` on the way.
 pub(super) async fn target(context: &Context, set: &SandboxSet) -> Result<Target, Failure> {
+    let claims = set.spec.volume_claim_templates.as_deref().unwrap_or_default();
     if let Some(template) = &set.spec.template {
+        check(template, claims).map_err(|problem| problem.about(object(set)))?;
         let revision = hash::set_revision(&set.spec, Some(template));
         let template_name = format!("{}-{revision}", set.name_any());
         materialise(context, set, &revision, &template_name).await?;
@@ -60,40 +66,52 @@ pub(super) async fn target(context: &Context, set: &SandboxSet) -> Result<Target
         let message = "neither template nor templateRef is given";
         return Err(Problem::new(Code::InvalidTemplate, message).about(object(set)).into());
     };
-    let templates = context.namespaced::<SandboxTemplate>(&set.namespace().unwrap_or_default());
-    let found = templates.get_opt(&reference.name).await.map_err(|source| Failure::Api {
-        action: "get",
-        object: format!("SandboxTemplate {}", reference.name),
-        source,
-    })?;
-    let Some(template) = found.and_then(|found| found.spec.template) else {
+    let Some(template) = referred(context, set, &reference.name).await? else {
         let message = format!(
             "templateRef names SandboxTemplate {}, which does not exist or has no template",
             reference.name
         );
         return Err(Problem::new(Code::InvalidTemplate, message).about(object(set)).into());
     };
+    check(&template, claims).map_err(|problem| {
+        problem.within(&format!("SandboxTemplate {}", reference.name)).about(object(set))
+    })?;
     let revision = hash::set_revision(&set.spec, Some(&template));
     Ok(Target { revision, template_name: reference.name.clone(), template })
 }
 
+/// The template of that name; one that the watch has not shown yet is asked for, so that a set applied together with
+/// its template isn't told that there is none.
+async fn referred(context: &Context, set: &SandboxSet, name: &str) -> Result<Option<Value>, Failure> {
+    let namespace = set.namespace().unwrap_or_default();
+    let key = ObjectName { namespace: namespace.clone(), name: name.to_owned() };
+    if let Some(known) = context.world.template(&key) {
+        return Ok(known.spec.template.clone());
+    }
+    let found = context.namespaced::<SandboxTemplate>(&namespace).get_opt(name).await;
+    let failed = |source| Failure::Api { action: "get", object: format!("SandboxTemplate {name}"), source };
+    Ok(found.map_err(failed)?.and_then(|found| found.spec.template))
+}
+
 async fn materialise(context: &Context, set: &SandboxSet, revision: &str, name: &str) -> Result<(), Failure> {
-    let uid = set.uid().unwrap_or_default();
+    let (uid, namespace) = (set.uid().unwrap_or_default(), set.namespace().unwrap_or_default());
+    let key = ObjectName { namespace: namespace.clone(), name: name.to_owned() };
+    if let Some(known) = context.world.template(&key) {
+        context.sets.forget(&uid);
+        return owned(&known, &uid);
+    }
     if context.sets.knows(&uid, revision) {
         return Ok(());
     }
-    let templates = context.namespaced::<SandboxTemplate>(&set.namespace().unwrap_or_default());
+    let templates = context.namespaced::<SandboxTemplate>(&namespace);
     let failed = |action| {
         let object = format!("SandboxTemplate {name}");
         move |source| Failure::Api { action, object, source }
     };
     match templates.create(&parameters(), &owned_template(set, name)).await {
-        Ok(_) => mark_surplus(context, set).await,
+        Ok(_) => {}
         Err(error) if has_code(&error, 409) => {
-            let existing = templates.get(name).await.map_err(failed("get"))?;
-            if !is_owned(&existing, &uid) {
-                return Err(Failure::TemplateTaken { name: name.to_owned() });
-            }
+            owned(&templates.get(name).await.map_err(failed("get"))?, &uid)?;
         }
         Err(error) => return Err(failed("create")(error)),
     }
@@ -123,30 +141,31 @@ fn owned_template(set: &SandboxSet, name: &str) -> SandboxTemplate {
     }
 }
 
-fn is_owned(template: &SandboxTemplate, set_uid: &str) -> bool {
-    template.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == set_uid)
-}
-
-/// Step 6: marks all but the newest owned templates. Nothing depends on it, so a failure is only logged.
-async fn mark_surplus(context: &Context, set: &SandboxSet) {
-    if let Err(error) = try_mark_surplus(context, set).await {
-        tracing::warn!(set = object(set), %error, "cannot mark surplus SandboxTemplates");
+/// A template of that name that is somebody else's is left alone.
+fn owned(template: &SandboxTemplate, set_uid: &str) -> Result<(), Failure> {
+    if controller(template).is_some_and(|owner| owner.uid == set_uid) {
+        return Ok(());
     }
+    Err(Failure::TemplateTaken { name: template.name_any() })
 }
 
-async fn try_mark_surplus(context: &Context, set: &SandboxSet) -> kube::Result<()> {
-    let uid = set.uid().unwrap_or_default();
+/// Step 6: puts the marks of old revisions right. Nothing depends on it, so a failure is only logged.
+pub(super) async fn mark_old(context: &Context, set: &SandboxSet, current: &str) {
+    let owned: Vec<Arc<SandboxTemplate>> = context.world.templates(&set.uid().unwrap_or_default());
+    let history::Marks { set: marked, clear } = history::marks(&owned, current);
+    let marked = marked.into_iter().map(|name| (name, json!("true")));
+    let cleared = clear.into_iter().map(|name| (name, Value::Null));
     let templates = context.namespaced::<SandboxTemplate>(&set.namespace().unwrap_or_default());
-    let mut owned = templates.list(&ListParams::default()).await?.items;
-    owned.retain(|template| is_owned(template, &uid));
-    owned.sort_by_key(|template| std::cmp::Reverse(victims::age(template)));
-    let patch = json!({"metadata": {"annotations": {annotations::CLEANUP_CANDIDATE: "true"}}});
-    for template in owned.iter().skip(KEPT_TEMPLATES) {
-        if !template.annotations().contains_key(annotations::CLEANUP_CANDIDATE) {
-            templates.patch(&template.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await?;
+    for (name, mark) in marked.chain(cleared) {
+        let patch = json!({"metadata": {"annotations": {annotations::CLEANUP_CANDIDATE: mark}}});
+        match templates.patch(&name, &patch_parameters(), &Patch::Merge(&patch)).await {
+            Ok(written) => context.world.wrote_template(written),
+            Err(error) if has_code(&error, 404) => {}
+            Err(error) => {
+                tracing::warn!(set = object(set), template = name, %error, "cannot mark an old revision");
+            }
         }
     }
-    Ok(())
 }
 
 fn object(set: &SandboxSet) -> String {

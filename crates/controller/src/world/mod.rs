@@ -14,15 +14,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use claim::Cache;
+use clock::SharedClock;
 use contract::checkpoint;
-use contract::crd::{Checkpoint, Sandbox, SandboxClaim, SandboxSet};
+use contract::crd::{Checkpoint, Sandbox, SandboxClaim, SandboxSet, SandboxTemplate};
 use contract::names::{annotations, labels};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch as channel;
 
+use crate::metrics::Metrics;
 use crate::queue::{Key, ObjectName, Queue};
 
 pub(crate) use expectations::{Expectations, Outstanding};
@@ -30,11 +33,13 @@ use table::{Change, Table};
 pub(crate) use watch::watch_all;
 
 /// Kinds whose first list must be complete before work begins.
-const KINDS: u8 = 5;
+const KINDS: u8 = 6;
 
 pub(crate) struct World {
     tables: RwLock<Tables>,
     queue: Arc<Queue>,
+    clock: SharedClock,
+    metrics: Metrics,
     synced: channel::Sender<u8>,
     pub(crate) expectations: Expectations,
     /// The sandboxes once more, as claims look at them.
@@ -48,15 +53,18 @@ struct Tables {
     pods: Table<Pod>,
     claims: Table<SandboxClaim>,
     checkpoints: Table<Checkpoint>,
+    templates: Table<SandboxTemplate>,
     /// Members by the UID of the SandboxSet that controls them.
     members: HashMap<String, HashSet<ObjectName>>,
 }
 
 impl World {
-    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+    pub(crate) fn new(queue: Arc<Queue>, clock: SharedClock, metrics: Metrics) -> Self {
         Self {
             tables: RwLock::default(),
             queue,
+            clock,
+            metrics,
             synced: channel::Sender::new(0),
             expectations: Expectations::default(),
             pool: Arc::default(),
@@ -96,6 +104,34 @@ impl World {
             found.namespace().as_deref() == Some(namespace) && checkpoint::id(found) == id
         };
         self.read().checkpoints.find(is)
+    }
+
+    pub(crate) fn template(&self, name: &ObjectName) -> Option<Arc<SandboxTemplate>> {
+        self.read().templates.get(name)
+    }
+
+    /// Every Sandbox that is known.
+    pub(crate) fn sandboxes(&self) -> Vec<Arc<Sandbox>> {
+        self.read().sandboxes.all().cloned().collect()
+    }
+
+    /// Every SandboxSet that is known.
+    pub(crate) fn sets(&self) -> Vec<Arc<SandboxSet>> {
+        self.read().sets.all().cloned().collect()
+    }
+
+    /// Every SandboxClaim that is known.
+    pub(crate) fn claims(&self) -> Vec<Arc<SandboxClaim>> {
+        self.read().claims.all().cloned().collect()
+    }
+
+    /// The templates that the set of that UID controls.
+    pub(crate) fn templates(&self, set_uid: &str) -> Vec<Arc<SandboxTemplate>> {
+        let tables = self.read();
+        let of_set = |template: &&Arc<SandboxTemplate>| {
+            controller(template.as_ref()).is_some_and(|owner| owner.uid == set_uid)
+        };
+        tables.templates.all().filter(of_set).cloned().collect()
     }
 
     /// The sandboxes that the set of that UID controls and what is outstanding for it, of the same moment: nothing
@@ -139,9 +175,15 @@ impl World {
     }
 
     /// Takes in the API's answer to the controller's own write.
+    pub(crate) fn wrote_template(&self, template: SandboxTemplate) {
+        self.write().templates.wrote(template);
+    }
+
+    /// Takes in the API's answer to the controller's own write.
     pub(crate) fn wrote_claim(&self, claim: SandboxClaim) {
         let change = self.write().claims.wrote(claim);
         if let Some(change) = change {
+            self.metrics.saw_claim(change.old.as_deref(), change.new.as_deref());
             self.queue.push(Key::Claim(change.name));
         }
     }
@@ -203,8 +245,9 @@ impl World {
         }
     }
 
-    /// Ticks off what was expected.
+    /// Measures it, and ticks off what was expected.
     fn observe(&self, change: &Change<Sandbox>) {
+        self.metrics.saw_sandbox(change.old.as_deref(), change.new.as_deref(), self.clock.now());
         if change.old.is_none()
             && let Some(new) = &change.new
             && let Some(set) = set_uid(new)
@@ -227,6 +270,7 @@ impl World {
         let (changes, first) = self.write().claims.take(event);
         self.count_first(first);
         for change in changes {
+            self.metrics.saw_claim(change.old.as_deref(), change.new.as_deref());
             self.queue.push(Key::Claim(change.name));
         }
     }
@@ -237,6 +281,32 @@ impl World {
         for change in changes {
             self.queue.push(Key::Checkpoint(change.name));
         }
+    }
+
+    /// Turns for the set that controls the template and for those that refer to it.
+    fn on_template(&self, event: Event<SandboxTemplate>) {
+        let (changes, first) = self.write().templates.take(event);
+        self.count_first(first);
+        for change in changes {
+            let versions = [&change.old, &change.new].into_iter().flatten();
+            let owners = versions.filter_map(|template| Some(controller(template.as_ref())?.name.clone()));
+            let mut sets: HashSet<ObjectName> =
+                owners.map(|name| ObjectName { namespace: change.name.namespace.clone(), name }).collect();
+            sets.extend(self.referring(&change.name));
+            for set in sets {
+                self.queue.push(Key::Set(set));
+            }
+        }
+    }
+
+    fn referring(&self, template: &ObjectName) -> Vec<ObjectName> {
+        let tables = self.read();
+        let refers = |set: &&Arc<SandboxSet>| {
+            let reference = set.spec.template_ref.as_ref();
+            set.spec.template.is_none() && reference.is_some_and(|reference| reference.name == template.name)
+        };
+        let names = tables.sets.all().filter(refers).map(|set| name_of(set.as_ref()));
+        names.filter(|name| name.namespace == template.namespace).collect()
     }
 
     fn on_pod(&self, event: Event<Pod>) {
@@ -288,6 +358,12 @@ impl Tables {
 /// The UID of the SandboxSet that controls `sandbox`.
 fn set_uid(sandbox: &Sandbox) -> Option<String> {
     contract::state::owning_set(sandbox).map(|owner| owner.uid.clone())
+}
+
+/// Who controls `object`.
+pub(crate) fn controller<K: Resource>(object: &K) -> Option<&OwnerReference> {
+    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true))
 }
 
 fn set_of(sandbox: &Sandbox) -> Option<ObjectName> {

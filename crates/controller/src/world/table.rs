@@ -41,6 +41,10 @@ impl<K: Resource> Table<K> {
         self.objects.values().find(|object| is_so(object)).cloned()
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.objects.values()
+    }
+
     /// Takes in a watch event. Returns what changed, and whether this completed the very first list.
     pub(super) fn take(&mut self, event: Event<K>) -> (Vec<Change<K>>, bool) {
         match event {

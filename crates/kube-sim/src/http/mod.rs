@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::error::{ApiError, ApiResult};
 use crate::openapi;
+use crate::pages::ServiceRequest;
 use crate::server::Server;
 use path::Target;
 use reply::Reply;
@@ -37,7 +38,21 @@ async fn dispatch(server: &Server, request: &Parts, body: Bytes) -> ApiResult<Re
     if request.method != http::Method::GET && request.method != http::Method::HEAD {
         return Err(ApiError::method_not_allowed());
     }
+    if let Target::Service(wanted) = &target {
+        return page(server, wanted).await;
+    }
     discover(server, request, &target).ok_or_else(ApiError::no_such_path)
+}
+
+async fn page(server: &Server, wanted: &ServiceRequest) -> ApiResult<Reply> {
+    let found = match server.pages() {
+        Some(pages) => pages.get(wanted).await,
+        None => None,
+    };
+    let ServiceRequest { namespace, service, path, .. } = wanted;
+    let missing = || format!("no Service {namespace}/{service} answers {path}");
+    let page = found.ok_or_else(|| ApiError::new(404, "NotFound", missing()))?;
+    Ok(reply::whole(200, page.content_type, page.body))
 }
 
 fn discover(server: &Server, request: &Parts, target: &Target) -> Option<Reply> {
@@ -68,7 +83,7 @@ fn discover(server: &Server, request: &Parts, target: &Target) -> Option<Reply> 
             }
             document
         }
-        Target::Resource(_) => return None,
+        Target::Resource(_) | Target::Service(_) => return None,
     })
 }
 

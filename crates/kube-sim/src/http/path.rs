@@ -1,5 +1,7 @@
 //! Which resource, object and subresource a request path names.
 
+use crate::pages::ServiceRequest;
+
 /// The parts of a path below `/api/v1` or `/apis/GROUP/VERSION`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ResourcePath {
@@ -31,6 +33,8 @@ pub(crate) enum Target {
     /// `/openapi/v3/…`
     OpenApi(String, String),
     Resource(ResourcePath),
+    /// `/api/v1/namespaces/…/services/…/proxy/…`
+    Service(ServiceRequest),
 }
 
 /// The meaning of a path; nothing for one that is not served.
@@ -49,6 +53,9 @@ pub(crate) fn parse(path: &str) -> Option<Target> {
         ["openapi", "v3", "api", version] => Target::OpenApi(String::new(), (*version).to_owned()),
         ["openapi", "v3", "apis", group, version] => {
             Target::OpenApi((*group).to_owned(), (*version).to_owned())
+        }
+        ["api", _, "namespaces", namespace, "services", target, "proxy", rest @ ..] => {
+            Target::Service(ServiceRequest::new(namespace, target, rest))
         }
         ["api", version, rest @ ..] => Target::Resource(resource("", version, rest)?),
         ["apis", group, version, rest @ ..] => Target::Resource(resource(group, version, rest)?),
@@ -114,6 +121,10 @@ mod tests {
     #[case("/apis/apps/v1", Some(Target::Resources("apps".into(), "v1".into())))]
     #[case("/readyz/etcd", Some(Target::Health))]
     #[case("/nothing/here", None)]
+    #[case(
+        "/api/v1/namespaces/x/services/web:metrics/proxy/metrics",
+        Some(Target::Service(ServiceRequest::new("x", "web:metrics", &["metrics"])))
+    )]
     fn other_paths_have_their_own_meaning(#[case] path: &str, #[case] target: Option<Target>) {
         assert_eq!(parse(path), target);
     }

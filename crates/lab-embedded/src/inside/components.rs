@@ -16,11 +16,13 @@ use journal::{Journal, source};
 use kube_sim::KubeSim;
 use lab::{Component, Listener};
 use manager::{Manager, ManagerOptions};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, mpsc};
 
+use super::pages::MetricsPages;
 use super::parts::{Failed, failed};
 use super::send;
 use crate::protocol::Report;
@@ -37,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) e2b_key: String,
     /// Where the manager answers.
     pub(crate) e2b: Listener,
+    /// Where their metrics are shown.
+    pub(crate) pages: Arc<MetricsPages>,
     /// Who hears of components that end by themselves.
     pub(crate) reports: mpsc::UnboundedSender<Report>,
 }
@@ -120,8 +124,13 @@ fn runtime(name: &'static str) -> Result<Runtime, Failed> {
 fn start_controller(plan: &Plan) -> Result<Process, Failed> {
     let runtime = runtime("controller")?;
     let inside = runtime.enter();
+    let metrics = controller::Metrics::default();
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    plan.pages.set(Component::Controller, move || service::metrics_text(&registry));
     let options = controller::ControllerOptions {
         journal: Some(plan.journal.clone()),
+        metrics,
         ..controller::ControllerOptions::new(plan.api.client(SYSTEM_NAMESPACE), plan.clock.clone())
     };
     let reports = plan.reports.clone();
@@ -154,6 +163,8 @@ fn start_manager(plan: &Plan) -> Result<Process, Failed> {
     });
     let background = manager.start();
     let router = manager.router();
+    let measured = manager.clone();
+    plan.pages.set(Component::Manager, move || measured.metrics_text());
     let reports = plan.reports.clone();
     tokio::spawn(async move {
         let served = axum::serve(listener, router).await;

@@ -8,6 +8,7 @@ mod exports;
 mod faults;
 mod logs;
 mod memory;
+mod pages;
 mod parts;
 
 use std::ffi::OsString;

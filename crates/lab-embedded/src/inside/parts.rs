@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use super::components::{Components, Plan};
 use super::credentials::{Credentials, REGION};
 use super::faults::{self, Faults};
+use super::pages::MetricsPages;
 use super::{Listeners, commands, forward, logs, send};
 use crate::protocol::{Hello, Report, Up};
 
@@ -149,14 +150,17 @@ impl Parts {
         phases.passed("NFS server");
 
         let e2b = listeners.e2b.into_std().and_then(Listener::new).map_err(failed("manager's address"))?;
+        let pages = Arc::new(MetricsPages::default());
         let components = Components::start(Plan {
             api: api.clone(),
             clock: shared.clone(),
             journal: journal.clone(),
             e2b_key: credentials.e2b_key.clone(),
             e2b,
+            pages: Arc::clone(&pages),
             reports,
         })?;
+        api.set_service_pages(pages);
         phases.passed("controller and manager");
 
         let server = format!("https://{}", hello.listeners.kubernetes);

@@ -107,7 +107,7 @@ impl Line {
             body.insert("code".to_owned(), error.code.as_str().into());
             body.insert("message".to_owned(), error.message.clone().into());
         }
-        self.manager.shared.counters.answered(status);
+        self.manager.shared.options.metrics.answered(status);
         self.write(body);
     }
 

@@ -2,35 +2,21 @@
 //! §4.14).
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use contract::errors::Code;
-use http::{StatusCode, Uri, header};
+use http::{Uri, header};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
+use service::METRICS_CONTENT_TYPE;
 
 use super::context::Context;
 use crate::error::ApiError;
 use crate::keys::Caller;
 use crate::manager::Manager;
-use crate::sandboxes::Situation;
-
-/// What `GET /metrics` counts.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    answers: Mutex<BTreeMap<u16, u64>>,
-}
-
-impl Counters {
-    /// Counts one answer of the control plane.
-    pub(crate) fn answered(&self, status: StatusCode) {
-        *self.answers.lock().unwrap_or_else(PoisonError::into_inner).entry(status.as_u16()).or_default() += 1;
-    }
-}
+use crate::measure::states;
 
 /// `GET /health`, only without prefix.
 pub(crate) async fn health(context: Context) -> Result<&'static str, ApiError> {
@@ -44,29 +30,10 @@ pub(crate) async fn prometheus(
     context: Context,
 ) -> Result<Response, ApiError> {
     without_prefix(&context, "/metrics")?;
-    let mut text = String::new();
-    text.push_str("# HELP sandbox_manager_requests_total Answers of the control plane by status.\n");
-    text.push_str("# TYPE sandbox_manager_requests_total counter\n");
-    for (status, count) in &*manager.shared.counters.answers.lock().unwrap_or_else(PoisonError::into_inner) {
-        let _ = writeln!(text, "sandbox_manager_requests_total{{status=\"{status}\"}} {count}");
-    }
-    text.push_str("# HELP sandbox_manager_sandboxes Claimed sandboxes by state.\n");
-    text.push_str("# TYPE sandbox_manager_sandboxes gauge\n");
-    for (word, count) in states(&manager) {
-        let _ = writeln!(text, "sandbox_manager_sandboxes{{state=\"{word}\"}} {count}");
-    }
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
-}
-
-fn states(manager: &Manager) -> BTreeMap<&'static str, usize> {
-    let now = manager.now();
-    let mut states = BTreeMap::from([("paused", 0), ("running", 0)]);
-    for sandbox in manager.shared.sandboxes.select(|_| true) {
-        if let Some(word) = Situation::of(&sandbox, now).word() {
-            *states.entry(word).or_default() += 1;
-        }
-    }
-    states
+    let text = manager.metrics_text().map_err(|_| {
+        ApiError::new(Code::Internal, "the metrics cannot be written, which is a defect of the manager")
+    })?;
+    Ok(([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response())
 }
 
 /// `GET /debug`
@@ -75,7 +42,7 @@ pub(crate) async fn debug(State(manager): State<Manager>, caller: Caller) -> Jso
         "caller": caller.name,
         "team": caller.team,
         "synced": manager.is_synced(),
-        "sandboxes": states(&manager),
+        "sandboxes": states(&manager.shared),
         "pools": pools(&manager, &caller),
     }))
 }

@@ -46,6 +46,13 @@ async fn a_claim_takes_a_member_of_the_pool_and_hands_it_over() {
     assert_eq!(template["metadata"]["labels"]["app"], "x");
     assert!(template["metadata"]["labels"][labels::OWNER].is_string());
     assert_eq!(lab.milestones(), ["claimed", "initialised"]);
+    let metrics =
+        lab.http.get(lab.url("/metrics")).send().await.expect("an answer").text().await.expect("text");
+    let claims =
+        format!("sandboxset_claims_total{{namespace=\"default\",name=\"{POOL}\",result=\"success\"}} 1\n");
+    assert!(metrics.contains(&claims), "{metrics}");
+    assert!(metrics.contains("sandbox_claim_duration_seconds_count{namespace=\"default\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("sandbox_manager_sandboxes{state=\"running\"} 1.0\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -118,7 +118,10 @@ async fn without_a_known_key_nothing_is_told(#[case] key: Option<&str>) {
     let health = lab.http.get(lab.url("/health")).send().await.expect("an answer");
     assert_eq!((health.status(), health.text().await.expect("text").as_str()), (StatusCode::OK, "OK"));
     let metrics = lab.http.get(lab.url("/metrics")).send().await.expect("an answer");
-    assert!(metrics.text().await.expect("text").contains("sandbox_manager_requests_total{status=\"401\"} 5"));
+    let metrics = metrics.text().await.expect("text");
+    assert!(metrics.contains("sandbox_manager_requests_total{status=\"401\"} 5\n"), "{metrics}");
+    assert!(metrics.contains("sandbox_manager_sandboxes{state=\"running\"} 0.0\n"), "{metrics}");
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
 }
 
 #[tokio::test]
