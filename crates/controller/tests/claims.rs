@@ -20,9 +20,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 async fn pool(lab: &Lab, runtime: &MockServer, replicas: i32) {
     let mut set = support::plain_set("pool", replicas);
     set["spec"]["runtimes"] = json!([{"name": "csi"}, {"name": "agent-runtime"}]);
-    set["spec"]["template"]["metadata"] = json!({
-        "annotations": {"e2b.agents.kruise.io/envd-url": runtime.uri()},
-    });
+    lab.runtime_at(runtime.uri());
     lab.create::<SandboxSet>(set).await;
     lab.available("pool", replicas).await;
 }

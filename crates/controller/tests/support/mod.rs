@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clock::{SharedClock, SimulatedClock};
@@ -34,6 +34,8 @@ pub(crate) struct Lab {
     pub(crate) clock: SimulatedClock,
     pub(crate) client: Client,
     pub(crate) sim: KubeSim,
+    /// Where the runtimes of all sandboxes answer, once it is set.
+    runtime: Arc<OnceLock<String>>,
     tasks: JoinSet<()>,
 }
 
@@ -51,7 +53,7 @@ impl Lab {
                 .await
                 .expect("the definition is accepted");
         }
-        Self { clock, client, sim, tasks: JoinSet::new() }
+        Self { clock, client, sim, runtime: Arc::default(), tasks: JoinSet::new() }
     }
 
     /// With controller and kubelet.
@@ -80,9 +82,14 @@ impl Lab {
         })
     }
 
+    /// The runtimes of the sandboxes whose pods start from now on answer at `url`, whatever their address.
+    pub(crate) fn runtime_at(&self, url: String) {
+        self.runtime.set(url).expect("said once");
+    }
+
     /// Makes every pod Running and Ready as soon as it is there, and lets deleted ones go.
     pub(crate) fn start_kubelet(&mut self) {
-        let client = self.client.clone();
+        let (client, runtime) = (self.client.clone(), Arc::clone(&self.runtime));
         self.tasks.spawn(async move {
             let mut events =
                 std::pin::pin!(watcher(Api::<Pod>::all(client.clone()), watcher::Config::default()));
@@ -94,7 +101,7 @@ impl Lab {
                     continue;
                 };
                 address = address.wrapping_add(1);
-                serve_pod(&client, &pod, address).await;
+                serve_pod(&client, &pod, address, runtime.get()).await;
             }
         });
     }
@@ -267,7 +274,7 @@ impl Lab {
     }
 }
 
-async fn serve_pod(client: &Client, pod: &Pod, address: u8) {
+async fn serve_pod(client: &Client, pod: &Pod, address: u8, runtime: Option<&String>) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     let name = pod.name_any();
     if pod.metadata.deletion_timestamp.is_some() {
@@ -279,6 +286,12 @@ async fn serve_pod(client: &Client, pod: &Pod, address: u8) {
         || pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some())
     {
         return;
+    }
+    if let Some(runtime) = runtime {
+        // before it is ready, so that nobody takes it without
+        let url = json!({"metadata": {"annotations": {"e2b.agents.kruise.io/envd-url": runtime}}});
+        let sandboxes: Api<Sandbox> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+        let _ = sandboxes.patch(&name, &PatchParams::default(), &Patch::Merge(url)).await;
     }
     let status = json!({"status": {
         "phase": "Running",
