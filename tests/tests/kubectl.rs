@@ -45,6 +45,11 @@ fn the_document_objects_from_apply_to_delete() {
     let described = kubectl.call(&["describe", "sandboxset", DOCUMENT_SET]);
     assert!(described.contains("Available Replicas:") && described.contains("Events:"), "{described}");
     assert!(!described.contains("Events:  <none>"), "{described}");
+    let said =
+        kubectl.call(&["exec", &pod, "-c", "sandbox", "--", "sh", "-c", "echo from inside; echo aside >&2"]);
+    assert_eq!(said, "from inside\n");
+    let failed = kubectl.try_call(&["exec", &pod, "-c", "sandbox", "--", "sh", "-c", "exit 3"]);
+    assert_eq!(failed.status, Some(3), "{failed}");
     let logs = kubectl.call(&["logs", &pod, "--all-containers", "--prefix"]);
     assert!(!logs.trim().is_empty(), "no container has said anything");
 

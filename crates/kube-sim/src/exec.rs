@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use crate::error::{ApiError, ApiResult};
 use crate::http::query::Query;
@@ -140,7 +141,8 @@ async fn send(
         }),
     };
     socket.feed(message(STATUS, status.to_string().as_bytes())).await?;
-    socket.close(None).await
+    // clients take an end without a code for a failure
+    socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await
 }
 
 fn message(channel: u8, bytes: &[u8]) -> Message {

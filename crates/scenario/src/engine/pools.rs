@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use contract::names::SCALE_DOWN_OWNER;
 use journal::{Entry, Journal, source};
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ use crate::model::PoolExpectation;
 const POOL_LABEL: &str = "/metadata/labels/agents.kruise.io~1sandbox-pool";
 const CLAIMED_LABEL: &str = "/metadata/labels/agents.kruise.io~1sandbox-claimed";
 const LOCK_ANNOTATION: &str = "/metadata/annotations/agents.kruise.io~1lock";
+const OWNER_ANNOTATION: &str = "/metadata/annotations/agents.kruise.io~1owner";
 
 /// What a pool went through in a stretch of the journal.
 #[derive(Debug, Default)]
@@ -69,9 +71,11 @@ fn text<'a>(entry: &'a Entry, pointer: &str) -> Option<&'a str> {
     entry.body.pointer(pointer).and_then(Value::as_str)
 }
 
+/// Somebody has it, or is about to: a lock of the set's own, before it takes a sandbox away, is none.
 fn is_claimed(entry: &Entry) -> bool {
+    let is_locked = text(entry, LOCK_ANNOTATION).is_some_and(|lock| !lock.is_empty());
     text(entry, CLAIMED_LABEL) == Some("true")
-        || text(entry, LOCK_ANNOTATION).is_some_and(|lock| !lock.is_empty())
+        || (is_locked && text(entry, OWNER_ANNOTATION) != Some(SCALE_DOWN_OWNER))
 }
 
 /// Judges one pool by the entries from `from` up to the last there is, waiting for deletions within `limit`.
