@@ -65,11 +65,17 @@ impl Guard {
         }
     }
 
-    /// Marks the sandbox as handed out and lets go of it.
+    /// Marks the sandbox as handed out and lets go of it. A task of its own does it: whoever goes away meanwhile, because a watch
+    /// has told of the write before its answer came, must not undo it.
     ///
     /// # Errors
     /// The write's failure; the sandbox is then cleaned up.
-    pub(crate) async fn acknowledge(mut self) -> Result<Arc<Sandbox>, Problem> {
+    pub(crate) async fn acknowledge(self) -> Result<Arc<Sandbox>, Problem> {
+        let written = tokio::spawn(self.write_acknowledgement()).await;
+        written.map_err(|_| Problem::new(Code::Internal, "the claim's acknowledgement was interrupted"))?
+    }
+
+    async fn write_acknowledgement(mut self) -> Result<Arc<Sandbox>, Problem> {
         let Some(pending) = &self.pending else {
             return Err(Problem::new(Code::Internal, "a claim was acknowledged twice"));
         };

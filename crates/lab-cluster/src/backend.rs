@@ -62,6 +62,7 @@ impl Backend for Cluster {
             Capability::ObjectStore => self.options.object_store.is_some(),
             Capability::NetworkFileSystem => self.options.network_file_system.is_some(),
             Capability::MountTable => true,
+            Capability::ResourceRequests => !self.options.small_requests,
             Capability::NetworkPolicies => self.options.network_policies,
             other => self.options.powers.as_ref().is_some_and(|powers| powers.capabilities().contains(other)),
         };

@@ -50,6 +50,10 @@ pub enum Capability {
     SeparateSandboxes,
     /// A node that can keep the file system of a container, so that checkpoints of sandboxes can be taken. A kubelet can't.
     Checkpoints,
+    /// Commands in pods by `kubectl exec`, and ports forwarded to this machine.
+    PodCommands,
+    /// Pods that request and get the resources that the files say.
+    ResourceRequests,
     /// A node that takes away the mounts of an agent that is dead and has no successor. A kubelet doesn't: the pod stays in
     /// its end until somebody unmounts them.
     DeadMountRemoval,
@@ -74,6 +78,8 @@ impl fmt::Display for Capability {
             Self::NetworkPolicies => "a network that enforces policies",
             Self::SeparateSandboxes => "a network that keeps sandboxes apart",
             Self::Checkpoints => "a node that takes checkpoints of sandboxes",
+            Self::PodCommands => "commands in pods by kubectl",
+            Self::ResourceRequests => "pods that request what the files say",
             Self::DeadMountRemoval => "a node that takes away mounts of dead agents",
         })
     }

@@ -14,6 +14,9 @@ use crate::read::Planned;
 /// Entries of source `e2b` that the manager writes about its own work, not about requests.
 const MILESTONES: [&str; 2] = ["initialised", "cleaned"];
 
+/// What kubectl does in pods, over a stream.
+const IN_PODS: [&str; 4] = ["attach", "cp", "exec", "port-forward"];
+
 /// What `planned` needs, each once.
 pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     let scenario = &planned.scenario;
@@ -111,6 +114,9 @@ fn of_step(step: &Step) -> Vec<Capability> {
     need(step.nas.is_some(), Capability::NetworkFileSystem);
     need(step.mounts.is_some(), Capability::MountTable);
     need(step.advance.is_some(), Capability::Clock);
+    let commands = step.kubectl.as_ref().and_then(|kubectl| kubectl.arguments.first());
+    let in_pods = commands.is_some_and(|verb| IN_PODS.contains(&verb.as_str()));
+    need(in_pods, Capability::PodCommands);
     let program = step.python.as_ref().and_then(|python| python.code.as_ref());
     let snapshots = program.is_some_and(|code| code.contains("create_snapshot"));
     need(step.snapshot.is_some() || snapshots, Capability::Checkpoints);
