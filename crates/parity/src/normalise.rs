@@ -26,13 +26,15 @@ pub enum Normaliser {
     Nodes,
     /// What sandboxes request of a node, and hashes of templates that it is part of.
     Requests,
+    /// Whether a pool has all its sandboxes at the moment.
+    Stock,
     /// The fields that an API server and a kubelet add to objects of Kubernetes' own kinds.
     ForeignFields,
 }
 
 impl Normaliser {
     /// All of them, in the order in which they work.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Renamed,
         Self::GeneratedNames,
         Self::Identifiers,
@@ -41,6 +43,7 @@ impl Normaliser {
         Self::Addresses,
         Self::Nodes,
         Self::Requests,
+        Self::Stock,
         Self::ForeignFields,
     ];
 
@@ -55,6 +58,7 @@ impl Normaliser {
             Self::Addresses => "addresses",
             Self::Nodes => "nodes",
             Self::Requests => "requests",
+            Self::Stock => "stock",
             Self::ForeignFields => "foreign-fields",
         }
     }
@@ -78,6 +82,9 @@ impl Normaliser {
             Self::Requests => {
                 "on a small cluster sandboxes request less CPU and memory than the files say; requests and hashes of \
                  templates are left out, limits are compared"
+            }
+            Self::Stock => {
+                "whether a pool is full at the end depends on how fast its sandboxes start: it is left out"
             }
             Self::ForeignFields => {
                 "of an object of Kubernetes' own kinds only kind and name are compared: a real API server, scheduler \
@@ -104,6 +111,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let rules = [
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<id>"),
         (r"\b(sha256:)?[0-9a-f]{16,64}\b", "<id>"),
+        (r"\bof revision [0-9a-z]{6,12}\b", "of revision <id>"),
         (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d:?\d\d( UTC)?)?", "<time>"),
         (r"\b(\d{1,3}\.){3}\d{1,3}(:\d{1,5})?\b", "<address>"),
         (r"\b(localhost|host\.docker\.internal):\d{1,5}\b", "<address>"),

@@ -210,7 +210,8 @@ impl Teller {
         let conditions = conditions.filter_map(|condition| {
             let [what, status, reason] = ["type", "status", "reason"].map(|field| words(&condition[field]));
             let is_starting = (what, status, reason) == ("Ready", "False", "PodReady");
-            (!is_starting).then(|| format!("{kind}/{name} {what}={status} {reason}"))
+            let is_stock = (kind, what) == ("SandboxSet", "Available");
+            (!is_starting && !is_stock).then(|| format!("{kind}/{name} {what}={status} {reason}"))
         });
         let metadata = &object["metadata"];
         let which = format!("{kind}/{}/{}", words(&metadata["namespace"]), words(&metadata["name"]));

@@ -131,7 +131,7 @@ async fn what_cannot_be_done_fails_at_once_and_holds_nothing(
 #[tokio::test]
 async fn a_template_of_that_name_that_belongs_to_somebody_else_is_left_alone() {
     let lab = on_node(capable()).await;
-    let object = json!({"apiVersion": "agents.kruise.io/v1alpha1", "kind": "SandboxTemplate", "metadata": {"name": "taken"}, "spec": {}});
+    let object = json!({"apiVersion": "agents.kruise.io/v1alpha1", "kind": "SandboxTemplate", "metadata": {"name": "taken"}, "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "i"}]}}}});
     lab.create::<SandboxTemplate>(object).await;
     take(&lab, "taken", json!({"sandboxName": "one"})).await;
     let failed = until_phase(&lab, "Failed").await;

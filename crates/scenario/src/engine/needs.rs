@@ -208,7 +208,7 @@ mod tests {
     #[case("several-mounts", "the object store, the NFS server, the system", "")]
     #[case("failures/oss-outages", "the object store, the system", "the object store")]
     #[case("nas-server-dies-later", "the NFS server, the system", "the NFS server")]
-    #[case("injection-key-missing", "the object store, the system", "the system")]
+    #[case("failures/templates", "the object store, the system", "the system")]
     fn who_uses_and_who_disturbs_what(#[case] name: &str, #[case] uses: &str, #[case] disturbs: &str) {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../scenarios/{name}.yaml"));
         let plan = crate::load(&[path]).expect("a scenario");
