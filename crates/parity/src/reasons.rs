@@ -19,6 +19,9 @@ pub struct Reason {
     pub line: String,
     /// Why the difference is right.
     pub reason: String,
+    /// Whether it comes and goes by chance: that it isn't there is no error then.
+    #[serde(default)]
+    pub chance: bool,
 }
 
 /// All of them.
@@ -76,7 +79,7 @@ impl Reasons {
 
     /// Those that were not used although their scenario is among `compared`.
     pub(crate) fn unused(&self, used: &[bool], compared: &[&str]) -> Vec<String> {
-        let idle = self.reasons.iter().zip(used).filter(|(_, used)| !**used);
+        let idle = self.reasons.iter().zip(used).filter(|(reason, used)| !**used && !reason.chance);
         let idle = idle.filter(|(reason, _)| {
             // One for every scenario is judged only where there is something to judge it by.
             reason.scenario.as_deref().map_or(!compared.is_empty(), |name| compared.contains(&name))
