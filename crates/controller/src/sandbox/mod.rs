@@ -14,6 +14,7 @@ mod decide;
 mod in_place;
 mod initialisation;
 mod initialise;
+mod of_generation;
 mod pause;
 mod pod;
 mod ready;

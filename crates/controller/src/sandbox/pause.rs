@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision, is_owned};
-use super::{deadlines, initialisation, resume};
+use super::{deadlines, initialisation, of_generation, resume};
 use crate::announce::Announcement;
 
 /// After that time a refused pause is looked at again: its volumes may have changed, and nobody tells.
@@ -54,20 +54,14 @@ fn refuse(
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) {
-    let generation = sandbox.metadata.generation;
-    let reason = reasons::STORAGE_NOT_HIBERNATABLE;
-    let told = conditions::find(&status.conditions, types::SANDBOX_PAUSED)
-        .is_some_and(|condition| condition.reason == reason && condition.observed_generation == generation);
+    let (kind, reason) = (types::SANDBOX_PAUSED, reasons::STORAGE_NOT_HIBERNATABLE);
+    let told = of_generation::has_reason(sandbox, status, kind, reason);
     let message = if sandbox.spec.paused {
         problem.message().to_owned()
     } else {
         format!("the automatic pause does not take place: {}", problem.message())
     };
-    conditions::set(&mut status.conditions, types::SANDBOX_PAUSED, false, reason, &message, now);
-    let condition = status.conditions.iter_mut().find(|condition| condition.type_ == types::SANDBOX_PAUSED);
-    if let Some(condition) = condition {
-        condition.observed_generation = generation;
-    }
+    of_generation::set(sandbox, status, kind, false, reason, &message, now);
     if !told {
         decision.events.push(Announcement::warning(events::STORAGE_NOT_HIBERNATABLE, message));
     }

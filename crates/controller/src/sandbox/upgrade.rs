@@ -17,7 +17,7 @@ use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision, finish, own_pod};
 use super::initialisation::{self, Attempt};
-use super::{ready, status as pod_status};
+use super::{of_generation, ready, status as pod_status};
 use crate::announce::Announcement;
 
 /// Reasons of a container that waits for its turn and nothing else.
@@ -38,16 +38,10 @@ pub(super) fn begin(
         return false;
     }
     if let Some((reason, message)) = unsupported(sandbox) {
-        let generation = sandbox.metadata.generation;
-        let is_told = conditions::find(&status.conditions, types::UPGRADING)
-            .is_some_and(|told| told.reason == reason && told.observed_generation == generation);
-        if !is_told {
+        if !of_generation::has_reason(sandbox, status, types::UPGRADING, reason) {
             decision.events.push(Announcement::warning(reason, message));
         }
-        conditions::set(&mut status.conditions, types::UPGRADING, false, reason, message, now);
-        if let Some(told) = status.conditions.iter_mut().find(|it| it.type_ == types::UPGRADING) {
-            told.observed_generation = generation;
-        }
+        of_generation::set(sandbox, status, types::UPGRADING, false, reason, message, now);
         return false;
     }
     status.phase = SandboxPhase::Upgrading;

@@ -47,12 +47,11 @@ pub(super) fn sharing(planned: &Planned) -> Sharing {
     if needed.contains(&Capability::ComponentFaults) || needed.contains(&Capability::SystemConfiguration) {
         disturbs.insert(SharedPart::System);
     }
-    Sharing { uses: uses(planned), disturbs }
+    Sharing { uses: used(planned, &needed), disturbs }
 }
 
-/// The parts that `planned` uses. Where the file doesn't tell for certain that it doesn't, it does.
-pub(super) fn uses(planned: &Planned) -> BTreeSet<SharedPart> {
-    let needed = needed(planned);
+/// The parts that `planned`, which needs `needed`, uses. Where the file doesn't tell for certain that it doesn't, it does.
+pub(super) fn used(planned: &Planned, needed: &[Capability]) -> BTreeSet<SharedPart> {
     let mut document = planned.node.to_value();
     if let Some(document) = document.as_object_mut() {
         document.remove("metadata");

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::background::Background;
 use super::context::{Context, StepError};
 use super::failure::Failure;
-use super::needs::{needed, uses};
+use super::needs::{needed, used};
 use super::observer::{Event, PauseInfo};
 use super::record::{Record, record_part};
 use super::steps::{self, Carried};
@@ -61,13 +61,14 @@ impl Run<'_> {
             [] => self.phase(name, "up"),
             parts => self.phase(name, &format!("up, while nobody else uses {}", parts.join(" and "))),
         }
+        let needed = needed(planned);
         let options = UpOptions {
             name: name.clone(),
             seed: self.options.seed,
             directory: record.result.folder.clone(),
             deadline: planned.scenario.limits.up.0,
-            needed: needed(planned),
-            uses: uses(planned),
+            uses: used(planned, &needed),
+            needed,
         };
         let up = async { record_part(&mut record.result, "up", self.backend.up(options)).await };
         let lab = tokio::select! {

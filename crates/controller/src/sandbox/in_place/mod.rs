@@ -25,8 +25,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 pub(super) use patch::{patch_metadata, update};
 
-use super::Decision;
 use super::decide::Action;
+use super::{Decision, of_generation};
 use crate::announce::Announcement;
 use compare::{Change, Difference, compare};
 use progress::Progress;
@@ -162,9 +162,7 @@ fn is_announced(status: &SandboxStatus) -> bool {
 
 /// Whether the update to this very generation is known to be impossible.
 fn has_failed(sandbox: &Sandbox, status: &SandboxStatus) -> bool {
-    conditions::find(&status.conditions, types::INPLACE_UPDATE).is_some_and(|condition| {
-        condition.reason == reasons::FAILED && condition.observed_generation == sandbox.metadata.generation
-    })
+    of_generation::has_reason(sandbox, status, types::INPLACE_UPDATE, reasons::FAILED)
 }
 
 fn set(
@@ -175,9 +173,5 @@ fn set(
     message: &str,
     now: Timestamp,
 ) {
-    conditions::set(&mut status.conditions, types::INPLACE_UPDATE, is_true, reason, message, now);
-    let condition = status.conditions.iter_mut().find(|condition| condition.type_ == types::INPLACE_UPDATE);
-    if let Some(condition) = condition {
-        condition.observed_generation = sandbox.metadata.generation;
-    }
+    of_generation::set(sandbox, status, types::INPLACE_UPDATE, is_true, reason, message, now);
 }
