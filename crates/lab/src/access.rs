@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::Utf8Error;
+
+use percent_encoding::percent_decode_str;
 
 /// Addresses and credentials of a running lab.
 #[derive(Clone)]
@@ -65,6 +68,16 @@ pub struct ObjectStore {
     pub bucket_prefix: String,
 }
 
+impl ObjectStore {
+    /// A key of a listing, which clients ask for in URL encoding; as in a form, some stores write a space as `+` there.
+    ///
+    /// # Errors
+    /// When the key is not UTF-8.
+    pub fn listed_key(listed: &str) -> Result<String, Utf8Error> {
+        percent_decode_str(&listed.replace('+', " ")).decode_utf8().map(Into::into)
+    }
+}
+
 impl fmt::Debug for ObjectStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -73,5 +86,26 @@ impl fmt::Debug for ObjectStore {
             .field("inside_endpoint", &self.inside_endpoint)
             .field("region", &self.region)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::ObjectStore;
+
+    #[rstest]
+    #[case("a/b.txt", Some("a/b.txt"))]
+    #[case("data/file.txt", Some("data/file.txt"))]
+    #[case("with%20space", Some("with space"))]
+    #[case("with+space", Some("with space"))]
+    #[case("with+space/a%2Bb%26c%3Dd%3Fe%23f/100%2525", Some("with space/a+b&c=d?e#f/100%25"))]
+    #[case("a%2Bb%26c%253D", Some("a+b&c%3D"))]
+    #[case("%E6%95%B0%0A", Some("数\n"))]
+    #[case("%E6%95%B0%E6%8D%AE/%F0%9F%99%82", Some("数据/🙂"))]
+    #[case("%FF", None)]
+    fn keys_are_what_was_put(#[case] listed: &str, #[case] expected: Option<&str>) {
+        assert_eq!(ObjectStore::listed_key(listed).ok().as_deref(), expected);
     }
 }
