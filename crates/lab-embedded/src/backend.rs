@@ -149,6 +149,11 @@ impl Lab for EmbeddedLab {
         &self.journal
     }
 
+    async fn catch_up(&self) -> Result<(), LabError> {
+        let entries = self.ask(Request::Entries).await?;
+        self.remote.adopted(entries).await
+    }
+
     async fn mounts(&self, namespace: &str, sandbox: &str) -> Result<Vec<Mount>, LabError> {
         self.ask(Request::Mounts { namespace: namespace.to_owned(), sandbox: sandbox.to_owned() }).await
     }

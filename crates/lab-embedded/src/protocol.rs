@@ -75,6 +75,8 @@ pub(crate) enum Request {
     Leftovers,
     /// The memory that the lab holds.
     Memory,
+    /// How many entries the journal inside has.
+    Entries,
 }
 
 /// A line from outside after [`Hello`].

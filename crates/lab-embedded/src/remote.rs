@@ -29,6 +29,8 @@ pub(crate) struct Remote {
     waiting: Waiting,
     /// Why the lab ended by itself, once it has.
     ended: watch::Receiver<Option<String>>,
+    /// How many entries of the journal inside have come out.
+    adopted: watch::Receiver<u64>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -43,6 +45,7 @@ impl Remote {
         let (calls, outgoing) = mpsc::unbounded_channel();
         let (ended_sender, ended) = watch::channel(None);
         let (up_sender, up) = oneshot::channel();
+        let (adopted_sender, adopted) = watch::channel(0);
         let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
         let incoming = Incoming {
             lab: lab.clone(),
@@ -50,9 +53,10 @@ impl Remote {
             waiting: waiting.clone(),
             up: Some(up_sender),
             ended: ended_sender,
+            adopted: adopted_sender,
         };
         let tasks = vec![tokio::spawn(incoming.run(reader)), tokio::spawn(send_calls(writer, outgoing))];
-        (Self { lab, next_id: 0.into(), calls, waiting, ended, tasks }, up)
+        (Self { lab, next_id: 0.into(), calls, waiting, ended, adopted, tasks }, up)
     }
 
     /// Asks the inside and waits for its answer.
@@ -75,6 +79,20 @@ impl Remote {
                 deadline: "lab call deadline",
                 limit: CALL_DEADLINE,
                 last: format!("no answer to {asked}"),
+            }),
+        }
+    }
+
+    /// Waits until so many entries of the journal inside have come out.
+    pub(crate) async fn adopted(&self, entries: u64) -> Result<(), LabError> {
+        let mut adopted = self.adopted.clone();
+        match tokio::time::timeout(CALL_DEADLINE, adopted.wait_for(|adopted| *adopted >= entries)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(self.gone()),
+            Err(_) => Err(LabError::Deadline {
+                deadline: "journal deadline",
+                limit: CALL_DEADLINE,
+                last: format!("{} of {entries} entries had come out", *self.adopted.borrow()),
             }),
         }
     }
@@ -109,6 +127,7 @@ struct Incoming {
     waiting: Waiting,
     up: Option<oneshot::Sender<Result<Up, LabError>>>,
     ended: watch::Sender<Option<String>>,
+    adopted: watch::Sender<u64>,
 }
 
 impl Incoming {
@@ -136,7 +155,10 @@ impl Incoming {
                 }
             }
             Report::Failed { part, reason } => self.fail(&part, &reason),
-            Report::Journal(entry) => self.journal.adopt(&entry),
+            Report::Journal(entry) => {
+                self.journal.adopt(&entry);
+                self.adopted.send_modify(|adopted| *adopted += 1);
+            }
             Report::Answer { id, result } => {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(sender) = waiting.as_mut().and_then(|waiting| waiting.remove(&id)) {

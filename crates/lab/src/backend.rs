@@ -163,6 +163,15 @@ pub trait Lab: Send + Sync {
     /// The journal of everything in this lab.
     fn journal(&self) -> &Journal;
 
+    /// Returns once the journal holds everything that the lab had recorded when this was called. Nothing to wait for where
+    /// entries are written as things happen, or where nobody can say what is still under way.
+    ///
+    /// # Errors
+    /// [`LabError`] when the lab is gone.
+    async fn catch_up(&self) -> Result<(), LabError> {
+        Ok(())
+    }
+
     /// The mount table of the sandbox's main container, read from outside of it: every mount point that a process
     /// of the container sees.
     ///

@@ -133,6 +133,23 @@ async fn a_consumed_sandbox_is_counted_once_and_must_go() {
 }
 
 #[tokio::test]
+async fn what_the_journal_hears_late_is_judged_too() {
+    let bench = Bench::new();
+    let entries = vec![pool_event("ADDED", "pool-a", false), pool_event("ADDED", "pool-b", false)];
+    let claim = vec![pool_event("MODIFIED", "pool-a", true)];
+    let caught_up = Script { entries: entries.clone(), on_catch_up: claim.clone(), ..Script::default() };
+    let later = Script { entries, later: claim, ..Script::default() };
+    for script in [caught_up.clone(), later] {
+        let double = created(script).await;
+        let text = document(&format!("{CREATE}pools: [{{set: pool, consumed: 1}}]\n"));
+        assert_eq!(bench.failures(&bench.run(&double, &text).await), "");
+    }
+    let double = created(caught_up).await;
+    let text = document(&format!("{CREATE}pools: [{{set: pool, untouched: true}}]\n"));
+    assert_eq!(bench.run(&double, &text).await.scenarios[0].verdict, Verdict::Failed);
+}
+
+#[tokio::test]
 async fn a_pool_that_the_journal_knows_nothing_of_never_passes() {
     let bench = Bench::new();
     let double = created(Script::default()).await;

@@ -37,6 +37,7 @@ pub(crate) async fn answer(parts: &Parts, request: Request) -> Result<Value, Ref
             value(done.map_err(refusal("NFS server"))?)
         }
         Request::Leftovers => value(parts.node.leftovers().await.map_err(refusal("node"))?),
+        Request::Entries => value(parts.journal.len() as u64),
         Request::Memory => {
             let state = parts.state.clone();
             let measured = tokio::task::spawn_blocking(move || memory::measure(&state)).await;

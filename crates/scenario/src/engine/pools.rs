@@ -6,6 +6,7 @@ use std::time::Duration;
 use contract::names::SCALE_DOWN_OWNER;
 use journal::{Entry, Journal, source};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::failure::{Failure, line};
 use super::judge::Judgement;
@@ -78,7 +79,28 @@ fn is_claimed(entry: &Entry) -> bool {
         || (is_locked && text(entry, OWNER_ANNOTATION) != Some(SCALE_DOWN_OWNER))
 }
 
-/// Judges one pool by the entries from `from` up to the last there is, waiting for deletions within `limit`.
+/// The pool's history from `from` on, once as many sandboxes were claimed as are wanted; after `limit`, as it is then.
+async fn await_claims(
+    journal: &Journal,
+    expectation: &PoolExpectation,
+    from: u64,
+    limit: Duration,
+) -> History {
+    let mut length = journal.len() as u64;
+    let mut follower = journal.follow(length);
+    let wanted = expectation.consumed.unwrap_or_default();
+    let deadline = Instant::now() + limit;
+    loop {
+        let seen = history(&journal.entries(), expectation, from, length);
+        if seen.claimed.len() as u64 >= wanted {
+            return seen;
+        }
+        let Ok(entry) = tokio::time::timeout_at(deadline, follower.next()).await else { return seen };
+        length = entry.sequence + 1;
+    }
+}
+
+/// Judges one pool by the entries from `from` up to the last there is, waiting for claims and deletions within `limit`.
 pub(super) async fn judge(
     journal: &Journal,
     expectation: &PoolExpectation,
@@ -87,8 +109,7 @@ pub(super) async fn judge(
     part: &str,
     place: &str,
 ) -> Judgement {
-    let to = journal.len() as u64;
-    let seen = history(&journal.entries(), expectation, from, to);
+    let seen = await_claims(journal, expectation, from, limit).await;
     let fail = |words: String| Failure { entries: seen.changes.clone(), ..Failure::new(part, place, words) };
     if seen.members.is_empty() {
         let words = format!(

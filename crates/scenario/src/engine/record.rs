@@ -66,6 +66,13 @@ impl Record {
         self.result.parts.push(Part { name, elapsed });
     }
 
+    /// What is judged next was seen by the journal, not only by who did it.
+    pub(super) async fn catch_up(&mut self, context: &Context<'_>) {
+        if let Err(error) = context.lab.catch_up().await {
+            self.result.failures.push(self.failure("journal", &StepError::of(&error)));
+        }
+    }
+
     /// `eventually` and `pools`, before anything is cleaned up.
     pub(super) async fn after_steps(&mut self, context: &Context<'_>, first: u64) {
         let scenario = &context.planned.scenario;

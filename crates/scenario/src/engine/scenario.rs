@@ -144,6 +144,7 @@ impl Run<'_> {
         let begun = Instant::now();
         if held {
             self.phase(name, "expectations");
+            record.catch_up(context).await;
             record.after_steps(context, first).await;
             record.part("expectations", begun.elapsed());
         }
@@ -155,6 +156,7 @@ impl Run<'_> {
         let failures = record_part(&mut record.result, "cleanup", cleaning).await;
         record.result.failures.extend(failures);
         if held {
+            record.catch_up(context).await;
             record.at_end(context);
         }
     }

@@ -20,13 +20,20 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 pub(crate) const SECRET: &str = "the-secret-value-of-the-key";
 
+/// Source, kind, subject and body of an entry.
+pub(crate) type EventOf = (&'static str, &'static str, String, Value);
+
 /// What the double does besides answering.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     /// Entries that are in the journal when the lab is up: source, kind, subject, body.
-    pub(crate) entries: Vec<(&'static str, &'static str, String, Value)>,
+    pub(crate) entries: Vec<EventOf>,
     /// Entries that come when a mount table is read.
-    pub(crate) on_mounts: Vec<(&'static str, &'static str, String, Value)>,
+    pub(crate) on_mounts: Vec<EventOf>,
+    /// Entries that the journal gets when it catches up.
+    pub(crate) on_catch_up: Vec<EventOf>,
+    /// Entries that come only after that.
+    pub(crate) later: Vec<EventOf>,
     /// What each inventory shows; the last one stays.
     pub(crate) leftovers: Vec<Vec<Leftover>>,
     pub(crate) mounts: Vec<Mount>,
@@ -161,6 +168,18 @@ impl Lab for DoubleLab {
         &self.journal
     }
 
+    async fn catch_up(&self) -> Result<(), LabError> {
+        let record = |journal: &Journal, entries: &[EventOf]| {
+            for (source, kind, subject, body) in entries {
+                journal.record(source, kind, subject, body.clone());
+            }
+        };
+        record(&self.journal, &self.script.on_catch_up);
+        let (journal, later) = (self.journal.clone(), self.script.later.clone());
+        tokio::spawn(async move { record(&journal, &later) });
+        Ok(())
+    }
+
     async fn mounts(&self, _namespace: &str, _sandbox: &str) -> Result<Vec<Mount>, LabError> {
         for (source, kind, subject, body) in &self.script.on_mounts {
             self.journal.record(source, kind, subject, body.clone());
@@ -261,11 +280,7 @@ pub(crate) fn document(rest: &str) -> String {
 }
 
 /// A watch event of a sandbox of the set `pool`.
-pub(crate) fn pool_event(
-    kind: &'static str,
-    name: &str,
-    claimed: bool,
-) -> (&'static str, &'static str, String, Value) {
+pub(crate) fn pool_event(kind: &'static str, name: &str, claimed: bool) -> EventOf {
     let body = json!({
         "kind": "Sandbox",
         "metadata": {
