@@ -119,6 +119,40 @@ fn a_pending_sandbox_follows_its_pod(#[case] pod: Pod, #[case] phase: &str, #[ca
     assert!(decision.actions.is_empty(), "{:?}", decision.actions);
 }
 
+fn waits(containers: &Value) -> Pod {
+    pod("Pending", &json!({"status": {"containerStatuses": containers}}))
+}
+
+fn container(name: &str, reason: &str, message: &str) -> Value {
+    json!({
+        "name": name, "image": "img", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": reason, "message": message}},
+    })
+}
+
+#[test]
+fn a_pending_sandbox_says_what_its_pod_waits_for() {
+    let explained = |sandbox: &Sandbox, pod: &Pod| {
+        let status = decide(sandbox, Some(pod), None, now()).status.expect("a status");
+        assert_eq!(status.phase, SandboxPhase::Pending);
+        let ready = conditions::find(&status.conditions, types::READY).cloned();
+        (ready.map(|ready| (ready.status, ready.reason, ready.message)), status)
+    };
+    let ordinary =
+        json!([container("side", "PodInitializing", ""), container("main", "ContainerCreating", "")]);
+    assert_eq!(explained(&in_phase("Pending"), &waits(&ordinary)).0, None);
+    let stuck =
+        json!([container("side", "PodInitializing", ""), container("main", "ErrImagePull", "no such image")]);
+    let (ready, status) = explained(&in_phase("Pending"), &waits(&stuck));
+    let (status_word, reason, message) = ready.expect("a condition");
+    assert_eq!((status_word.as_str(), reason.as_str()), ("False", "StartContainerFailed"));
+    assert_eq!(message, "container main does not start: ErrImagePull: no such image");
+    // Where it got over it, nothing is said any more.
+    let mut later = in_phase("Pending");
+    later.status = Some(status);
+    assert_eq!(explained(&later, &waits(&ordinary)).0, None);
+}
+
 #[test]
 fn a_running_sandbox_has_its_pods_address_node_and_uid() {
     let decision = decide(&in_phase("Pending"), Some(&pod("Running", &ready("True"))), None, now());

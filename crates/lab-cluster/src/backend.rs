@@ -77,6 +77,10 @@ impl Backend for Cluster {
         }
     }
 
+    fn goes_down_aside(&self) -> bool {
+        true
+    }
+
     async fn finish(&self) -> Result<(), LabError> {
         if self.departing.is_empty() {
             return Ok(());

@@ -159,6 +159,10 @@ impl Backend for Kind {
         processors.saturating_mul(JOBS_PER_PROCESSOR)
     }
 
+    fn goes_down_aside(&self) -> bool {
+        true
+    }
+
     async fn check(&self) -> Result<(), LabError> {
         self.ready().await.map(drop)
     }

@@ -44,6 +44,17 @@ impl Run {
         Self { action: action.into(), command, input: Vec::new(), deadline }
     }
 
+    /// Like [`Run::new`], for a program that starts others and mounts things: whatever ends it, all of that ends with it. That
+    /// takes root; anybody else's program can't mount and is run as it is.
+    pub(crate) fn enclosed(action: impl Into<String>, program: impl AsRef<OsStr>) -> Self {
+        if !nix::unistd::geteuid().is_root() {
+            return Self::new(action, program);
+        }
+        Self::new(action, "unshare")
+            .args(["--mount", "--mount-proc", "--pid", "--fork", "--kill-child=SIGKILL", "--"])
+            .args([program])
+    }
+
     /// Adds arguments.
     pub(crate) fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.command.args(arguments);
@@ -242,6 +253,38 @@ mod tests {
         let error = run.within("patience", Duration::from_secs(2)).follow(&step, &log).await.unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("patience of 2s passed; last state: waiting said \"begun\""), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_an_enclosed_program_started_and_mounted_ends_with_it() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let step = Step::begin(&Silent, "mounting");
+        let patience = format!("600.{}", std::process::id());
+        let script =
+            format!("mount -t tmpfs none '{}'; sleep {patience} & echo begun; wait", folder.path().display());
+        let log = folder.path().with_extension("log");
+        let run = Run::enclosed("mounting", "sh").args(["-c", &script]);
+        let error = run.within("patience", Duration::from_secs(2)).follow(&step, &log).await.unwrap_err();
+        std::fs::remove_file(log).unwrap();
+        assert!(error.to_string().contains("said \"begun\""), "{error}");
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(folder.path().to_str().unwrap()), "{mounts}");
+        let sleeps = || {
+            let processes = std::fs::read_dir("/proc").unwrap().flatten();
+            let mut lines =
+                processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+            lines.any(|line| line == format!("sleep\0{patience}\0").as_bytes())
+        };
+        timeout(Duration::from_secs(20), async {
+            while sleeps() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("its child is gone");
     }
 
     #[tokio::test]

@@ -121,6 +121,11 @@ pub trait Backend: Send + Sync {
         processors
     }
 
+    /// Whether a lab that goes down takes so little of this machine that the next may come up meanwhile.
+    fn goes_down_aside(&self) -> bool {
+        false
+    }
+
     /// What it needs of this machine, checked now.
     fn requirements(&self) -> Vec<Requirement> {
         Vec::new()

@@ -12,13 +12,16 @@ pub enum SharedPart {
     ObjectStore,
     /// The NFS server.
     NetworkFileSystem,
-    /// Controller, manager and their configuration.
+    /// The controller. One that is killed delays others and does nothing else to them, so that nobody uses it in the sense of
+    /// [`Sharing::uses`].
+    Controller,
+    /// The manager and the configuration.
     System,
 }
 
 impl SharedPart {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::ObjectStore, Self::NetworkFileSystem, Self::System];
+    pub const ALL: [Self; 4] = [Self::ObjectStore, Self::NetworkFileSystem, Self::Controller, Self::System];
 }
 
 impl From<StorageServer> for SharedPart {
@@ -35,6 +38,7 @@ impl fmt::Display for SharedPart {
         formatter.write_str(match self {
             Self::ObjectStore => "the object store",
             Self::NetworkFileSystem => "the NFS server",
+            Self::Controller => "the controller",
             Self::System => "the system",
         })
     }

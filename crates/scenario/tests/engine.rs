@@ -422,6 +422,39 @@ async fn a_scenario_that_disturbs_what_is_shared_runs_beside_those_that_do_not_u
 }
 
 #[tokio::test]
+async fn who_kills_the_controller_runs_beside_everybody_but_another_killer() {
+    let mut bench = Bench::new();
+    bench.options.jobs = 8;
+    let double = Double::new(Script { shared: SharedPart::ALL.into(), ..Script::default() }).await;
+    let scenario = |name: &str, steps: &str| {
+        document(&format!("steps:\n{steps}\n")).replace("name: tried", &format!("name: {name}"))
+    };
+    let killer = "  - fault: {inject: {kill: {component: controller}}}\n    expect: {status: 200}";
+    let looks = "  - fault: {inject: {oss: {error: '500'}}}\n    expect: {status: 200}";
+    let documents = [scenario("first", killer), scenario("second", killer), scenario("other", looks)];
+    let summary = bench.run(&double, &documents.join("---\n")).await;
+    assert_eq!(bench.failures(&summary), "");
+    let company = double.company.lock().expect("no panic");
+    assert!(company.met["first"].contains("other"), "{company:?}");
+    assert!(!company.met["first"].contains("second"), "{company:?}");
+}
+
+#[tokio::test]
+async fn the_next_scenario_begins_while_one_goes_down_where_the_backend_says_so() {
+    for aside in [true, false] {
+        let mut bench = Bench::new();
+        bench.options.jobs = 1;
+        let double = created(Script { down_aside: aside, ..Script::default() }).await;
+        let documents =
+            ["first", "second"].map(|name| document(CREATE).replace("name: tried", &format!("name: {name}")));
+        let summary = bench.run(&double, &documents.join("---\n")).await;
+        assert_eq!(bench.failures(&summary), "");
+        let company = double.company.lock().expect("no panic");
+        assert_eq!(company.met["first"].contains("second"), aside, "{company:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_nobody_answers_is_an_outcome_that_can_be_expected() {
     let bench = Bench::new();
     let double = Double::new(Script::default()).await;

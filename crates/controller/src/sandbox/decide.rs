@@ -210,7 +210,7 @@ fn pending(
             initialisation::remember_first(pod, status);
         }
         phase @ ("Succeeded" | "Failed") => finish(status, phase, now),
-        _ => {}
+        _ => ready::explain_pending(status, pod, now),
     }
 }
 

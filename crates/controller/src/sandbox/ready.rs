@@ -40,6 +40,36 @@ pub(super) fn hold_for_update(status: &mut SandboxStatus, missing: &str, now: Ti
     conditions::set(&mut status.conditions, types::READY, false, reasons::INPLACE_UPDATING, missing, now);
 }
 
+/// Waiting reasons of containers that nothing is wrong with.
+const ORDINARY_WAITS: [&str; 2] = ["PodInitializing", "ContainerCreating"];
+
+/// What keeps a container of a pod from starting, if anything does.
+pub(super) fn obstacle(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let containers =
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    containers
+        .filter_map(|container| Some((container, container.state.as_ref()?.waiting.as_ref()?)))
+        .find_map(|(container, waiting)| {
+            let reason = waiting.reason.as_deref().filter(|reason| !ORDINARY_WAITS.contains(reason))?;
+            let message = waiting.message.as_deref().unwrap_or_default();
+            Some(format!("container {} does not start: {reason}: {message}", container.name))
+        })
+}
+
+/// Says what keeps the first pod of a sandbox from starting, as long as something does.
+pub(super) fn explain_pending(status: &mut SandboxStatus, pod: &Pod, now: Timestamp) {
+    match obstacle(pod) {
+        Some(obstacle) => {
+            let reason = reasons::START_CONTAINER_FAILED;
+            conditions::set(&mut status.conditions, types::READY, false, reason, &obstacle, now);
+        }
+        None => status.conditions.retain(|condition| {
+            condition.type_ != types::READY || condition.reason != reasons::START_CONTAINER_FAILED
+        }),
+    }
+}
+
 fn waiting(status: &PodStatus) -> Option<&ContainerStateWaiting> {
     let mut containers =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());

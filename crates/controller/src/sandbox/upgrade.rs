@@ -20,9 +20,6 @@ use super::initialisation::{self, Attempt};
 use super::{of_generation, ready, status as pod_status};
 use crate::announce::Announcement;
 
-/// Reasons of a container that waits for its turn and nothing else.
-const ORDINARY_WAITS: [&str; 2] = ["PodInitializing", "ContainerCreating"];
-
 /// Begins an upgrade where one is wanted and possible; whether it did.
 pub(super) fn begin(
     sandbox: &Sandbox,
@@ -72,7 +69,7 @@ pub(super) fn follow(
     }
     pod_status::copy_pod(status, pod);
     let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
-    match (held, failure(pod)) {
+    match (held, ready::obstacle(pod)) {
         (None, _) if ready::is_ready(pod) => complete(pod, now, status, decision),
         (_, Some(message)) => {
             let is_told = conditions::find(&status.conditions, types::UPGRADING)
@@ -117,20 +114,6 @@ fn unsupported(sandbox: &Sandbox) -> Option<(&'static str, &'static str)> {
         return Some((reasons::PRE_UPGRADE_FAILED, message));
     }
     None
-}
-
-/// Why the new pod doesn't start.
-fn failure(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let containers =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    containers
-        .filter_map(|container| Some((container, container.state.as_ref()?.waiting.as_ref()?)))
-        .find_map(|(container, waiting)| {
-            let reason = waiting.reason.as_deref().filter(|reason| !ORDINARY_WAITS.contains(reason))?;
-            let message = waiting.message.as_deref().unwrap_or_default();
-            Some(format!("container {} does not start: {reason}: {message}", container.name))
-        })
 }
 
 fn hold(status: &mut SandboxStatus, reason: &str, message: &str, now: Timestamp) {

@@ -70,7 +70,8 @@ async fn build(
     let folder =
         tempfile::tempdir_in(folders.root()).map_err(KindError::io("making a folder in", folders.root()))?;
     let archive = folder.path().join("root.tar");
-    Run::new(format!("putting Debian {release} together"), program)
+    Run::enclosed(format!("putting Debian {release} together"), program)
+        .env("TMPDIR", folder.path())
         .args(["--variant=minbase", "--include=ca-certificates"])
         .args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
         .args([release.as_ref(), archive.as_os_str()])

@@ -7,6 +7,7 @@
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use lab::{SharedPart, Sharing};
+use tokio::sync::mpsc;
 
 use super::needs;
 use crate::read::Planned;
@@ -42,27 +43,60 @@ fn rank(one: &Waiting<'_>, all: &[Waiting<'_>]) -> u8 {
     }
 }
 
+/// How a scenario that goes down gives its place to the next.
+pub(super) struct Place {
+    number: usize,
+    given_up: mpsc::UnboundedSender<usize>,
+}
+
+impl Place {
+    /// Another scenario may begin, though this one isn't down. What it uses it uses on.
+    pub(super) fn give_up(self) {
+        // Nobody takes a place when the run is over.
+        let _ = self.given_up.send(self.number);
+    }
+}
+
+/// A scenario that began and isn't down.
+struct Begun {
+    number: usize,
+    sharing: Sharing,
+    has_place: bool,
+}
+
 /// Runs every scenario, at most `jobs` at once and only what gets along, and gives back what came of each, with its number.
+/// Of those that gave up their places there are as many at most.
 pub(super) async fn run_all<'a, T, F: Future<Output = T>>(
     mut waiting: Vec<Waiting<'a>>,
     jobs: usize,
-    start: impl Fn(&'a Planned, Sharing) -> F,
+    start: impl Fn(&'a Planned, Sharing, Place) -> F,
 ) -> Vec<(usize, T)> {
+    let jobs = jobs.max(1);
     let mut results = Vec::new();
-    let mut up: Vec<(usize, Sharing)> = Vec::new();
+    let mut begun: Vec<Begun> = Vec::new();
     let mut running = FuturesUnordered::new();
+    let (given_up, mut places) = mpsc::unbounded_channel();
     loop {
-        while up.len() < jobs.max(1)
+        while begun.iter().filter(|one| one.has_place).count() < jobs
+            && begun.len() < 2 * jobs
             && let Some(next) =
-                waiting.iter().position(|one| up.iter().all(|(_, other)| one.sharing.goes_with(other)))
+                waiting.iter().position(|one| begun.iter().all(|other| one.sharing.goes_with(&other.sharing)))
         {
             let Waiting { number, planned, sharing } = waiting.remove(next);
-            up.push((number, sharing.clone()));
-            let scenario = start(planned, sharing);
+            begun.push(Begun { number, sharing: sharing.clone(), has_place: true });
+            let scenario = start(planned, sharing, Place { number, given_up: given_up.clone() });
             running.push(async move { (number, scenario.await) });
         }
-        let Some((number, result)) = running.next().await else { return results };
-        up.retain(|(other, _)| *other != number);
-        results.push((number, result));
+        tokio::select! {
+            biased;
+            Some(number) = places.recv() => {
+                begun.iter_mut().filter(|one| one.number == number).for_each(|one| one.has_place = false);
+            }
+            ended = running.next() => {
+                let Some((number, result)) = ended else { return results };
+                begun.retain(|one| one.number != number);
+                results.push((number, result));
+            }
+        }
     }
 }

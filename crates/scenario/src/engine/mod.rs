@@ -113,7 +113,7 @@ pub async fn run(
     });
     let run = Run { backend, options, observer: observer.as_ref(), stop: &stop };
     let waiting = company::in_order(chosen, backend.shared());
-    let start = |planned, sharing| run.scenario(planned, sharing);
+    let start = |planned, sharing, place| run.scenario(planned, sharing, place);
     let mut results = company::run_all(waiting, options.jobs, start).await;
     results.sort_by_key(|(number, _)| *number);
     let summary = Summary {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use contract::names::INJECTION_CONFIG;
 use contract::names::containers::CSI_SIDECAR;
 use journal::source;
-use lab::{Capability, ExportAccess, ExportOptions, Fault, KillFault, SharedPart, Sharing, Squash};
+use lab::{
+    Capability, Component, ExportAccess, ExportOptions, Fault, KillFault, SharedPart, Sharing, Squash,
+};
 use serde_json::Value;
 
 use crate::model::{Pattern, Scenario, Step};
@@ -42,12 +44,21 @@ pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
 /// What `planned` does with parts that labs may share.
 pub(super) fn sharing(planned: &Planned) -> Sharing {
     let needed = needed(planned);
-    let outages = planned.scenario.steps.iter().filter_map(|step| step.fault.as_ref()?.inject.outage());
-    let mut disturbs: BTreeSet<_> = outages.map(|(server, _)| SharedPart::from(server)).collect();
-    if needed.contains(&Capability::ComponentFaults) || needed.contains(&Capability::SystemConfiguration) {
+    let faults = planned.scenario.steps.iter().filter_map(|step| Some(&step.fault.as_ref()?.inject));
+    let mut disturbs: BTreeSet<_> = faults.filter_map(disturbed).collect();
+    if needed.contains(&Capability::SystemConfiguration) {
         disturbs.insert(SharedPart::System);
     }
     Sharing { uses: used(planned, &needed), disturbs }
+}
+
+/// What a fault takes from everybody who shares it.
+fn disturbed(fault: &Fault) -> Option<SharedPart> {
+    match fault {
+        Fault::Kill(KillFault::Component(Component::Controller)) => Some(SharedPart::Controller),
+        Fault::Kill(KillFault::Component(Component::Manager)) => Some(SharedPart::System),
+        fault => fault.outage().map(|(server, _)| SharedPart::from(server)),
+    }
 }
 
 /// The parts that `planned`, which needs `needed`, uses. Where the file doesn't tell for certain that it doesn't, it does.
@@ -208,6 +219,7 @@ mod tests {
     #[case("failures/oss-outages", "the object store, the system", "the object store")]
     #[case("nas-server-dies-later", "the NFS server, the system", "the NFS server")]
     #[case("failures/templates", "the object store, the system", "the system")]
+    #[case("failures/components-killed", "the object store, the system", "the controller")]
     fn who_uses_and_who_disturbs_what(#[case] name: &str, #[case] uses: &str, #[case] disturbs: &str) {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../scenarios/{name}.yaml"));
         let plan = crate::load(&[path]).expect("a scenario");

@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::background::Background;
+use super::company::Place;
 use super::context::{Context, StepError};
 use super::failure::Failure;
 use super::needs::{needed, used};
@@ -20,8 +21,9 @@ use crate::read::Planned;
 use crate::report;
 
 impl Run<'_> {
-    /// Runs one scenario and writes its folder of the report; `sharing` is what it does with parts that others use too.
-    pub(super) async fn scenario(&self, planned: &Planned, sharing: Sharing) -> ScenarioResult {
+    /// Runs one scenario and writes its folder of the report; `sharing` is what it does with parts that others use too, `seat`
+    /// what it gives up when it goes down.
+    pub(super) async fn scenario(&self, planned: &Planned, sharing: Sharing, seat: Place) -> ScenarioResult {
         let name = &planned.scenario.metadata.name;
         let mut record = Record::new(planned, self.options.report.join(name));
         if self.stop.is_cancelled() {
@@ -30,7 +32,7 @@ impl Run<'_> {
             record.result.verdict = Verdict::Skipped { reason };
         } else {
             self.observer.notify(&Event::ScenarioStarted { name });
-            self.in_lab(planned, &sharing, &mut record).await;
+            self.in_lab(planned, &sharing, seat, &mut record).await;
         }
         record.result.elapsed = record.begun.elapsed();
         self.observer.notify(&Event::ScenarioEnded { result: &record.result });
@@ -54,7 +56,7 @@ impl Run<'_> {
         lacking.map(|(program, _)| format!("this machine has no {program} on its PATH"))
     }
 
-    async fn in_lab(&self, planned: &Planned, sharing: &Sharing, record: &mut Record) {
+    async fn in_lab(&self, planned: &Planned, sharing: &Sharing, seat: Place, record: &mut Record) {
         let name = &planned.scenario.metadata.name;
         let disturbs: Vec<_> = sharing.disturbs.iter().map(SharedPart::to_string).collect();
         match disturbs.as_slice() {
@@ -84,6 +86,10 @@ impl Run<'_> {
                     lab.journal().record(source::SCENARIO, "apart", name, json!({"disturbs": disturbs}));
                 }
                 self.with_lab(planned, lab.as_ref(), record).await;
+                // What was disturbed is whole only when its lab is down.
+                if disturbs.is_empty() && self.backend.goes_down_aside() {
+                    seat.give_up();
+                }
                 self.down(lab, name, record).await;
             }
         }

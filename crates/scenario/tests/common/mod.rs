@@ -42,6 +42,8 @@ pub(crate) struct Script {
     pub(crate) shared: Vec<SharedPart>,
     pub(crate) up_error: bool,
     pub(crate) down_error: bool,
+    /// Its labs go down aside, and the first to come up is not down before another one was up with it.
+    pub(crate) down_aside: bool,
 }
 
 pub(crate) struct Double {
@@ -122,6 +124,10 @@ impl Backend for Double {
 
     fn shared(&self) -> &[SharedPart] {
         &self.script.shared
+    }
+
+    fn goes_down_aside(&self) -> bool {
+        self.script.down_aside
     }
 
     async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
@@ -207,6 +213,10 @@ impl Lab for DoubleLab {
     }
 
     async fn down(self: Box<Self>) -> Result<(), LabError> {
+        let waits = self.script.down_aside && self.company.lock().expect("no panic").met.len() == 1;
+        while waits && self.company.lock().expect("no panic").met[&self.name].is_empty() {
+            tokio::task::yield_now().await;
+        }
         self.company.lock().expect("no panic").up.remove(&self.name);
         if self.script.down_error {
             return Err(LabError::Part {
