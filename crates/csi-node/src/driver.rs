@@ -9,12 +9,13 @@
 //! Every step is a trait object: the node service's order of work is tested without a store or a kernel.
 
 use std::fmt::Debug;
-use std::path::Path;
 
 use async_trait::async_trait;
 use csi_api::NodePublishVolumeRequest;
 use thiserror::Error;
 use tonic::{Code, Status};
+
+pub use crate::place::Place;
 
 /// A call that is refused or failed: what the caller gets to see. Never with a secret in it.
 #[derive(Clone, Debug, Error)]
@@ -91,12 +92,12 @@ pub trait Preparation: Debug + Send {
     /// What would be mounted.
     fn identity(&self) -> VolumeIdentity;
 
-    /// Checks the rest of the attributes and mounts at `target`, an existing directory.
+    /// Checks the rest of the attributes and mounts at `place`, which it clears last, right before it mounts.
     ///
     /// # Errors
     /// When an attribute is wrong, the store refuses or can't be reached within the driver's limit, or the kernel
     /// refuses. Nothing is left behind then.
-    async fn mount(self: Box<Self>, target: &Path) -> Result<Box<dyn Mounted>, Refusal>;
+    async fn mount(self: Box<Self>, place: &Place) -> Result<Box<dyn Mounted>, Refusal>;
 }
 
 /// A mounted volume.

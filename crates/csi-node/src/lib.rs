@@ -29,12 +29,13 @@ mod mounts;
 pub mod nas;
 mod node;
 pub mod oss;
+mod place;
 pub mod s3;
 mod serve;
 mod wait;
 
 pub use command::main;
-pub use driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity};
+pub use driver::{Driver, Liveness, Mounted, Place, Preparation, Refusal, VolumeIdentity};
 pub use faults::{FaultOptions, FaultOptionsError, Faults, FaultyNode};
 pub use identity::IdentityService;
 pub use mounts::{KernelMounts, MountTable};

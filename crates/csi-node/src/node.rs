@@ -1,8 +1,8 @@
 //! The CSI Node service of one driver.
 //!
 //! A publication goes through these steps, in this order (`storage.md` §6.3): lock, common checks, the driver reads
-//! attributes and credentials, the target directory is made and looked at (a live mount ends it, a dead one is
-//! unmounted), the driver checks the rest and mounts. The work goes on if the caller goes away, so that what is
+//! attributes and credentials, the target directory is made and looked at (a live mount ends it), the driver checks the
+//! rest, unmounts a dead mount, and mounts. The work goes on if the caller goes away, so that what is
 //! mounted is always known here.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Request, Response, Status};
 
 use crate::checks;
-use crate::driver::{Driver, Mounted, Refusal, VolumeIdentity};
+use crate::driver::{Driver, Mounted, Place, Refusal, VolumeIdentity};
 use crate::locks::InFlight;
 use crate::mounts::{self, MountTable, TargetState};
 
@@ -120,16 +120,19 @@ impl Shared {
         }
         // A dead mount can't be looked at, but a directory is there then.
         let state = mounts::state(&self.options.mounts, &target, Some(driver.liveness())).await?;
-        match state {
-            TargetState::Free => make_target(&target)?,
+        let table = Arc::clone(&self.options.mounts);
+        let place = match state {
+            TargetState::Free => {
+                make_target(&target)?;
+                Place::free(target, table)
+            }
             TargetState::Alive => return same_volume(slot.as_ref(), &identity, &target),
             TargetState::Dead => {
-                tracing::warn!(target = %target.display(), "unmounting a dead mount");
                 drop(slot.take());
-                mounts::detach(&self.options.mounts, &target).await?;
+                Place::with_dead_mount(target, table)
             }
-        }
-        let mounted = preparation.mount(&target).await?;
+        };
+        let mounted = preparation.mount(&place).await?;
         *slot = Some(Published { identity, mounted });
         Ok(())
     }

@@ -11,7 +11,8 @@ use csi_api::node_server::Node as _;
 use csi_api::volume_capability::AccessType;
 use csi_api::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability};
 use csi_node::{
-    Driver, Liveness, MountTable, Mounted, NodeOptions, NodeService, Preparation, Refusal, VolumeIdentity,
+    Driver, Liveness, MountTable, Mounted, NodeOptions, NodeService, Place, Preparation, Refusal,
+    VolumeIdentity,
 };
 use rstest::rstest;
 use tokio::sync::Semaphore;
@@ -100,13 +101,15 @@ impl Preparation for NotingPreparation {
         VolumeIdentity { source, path: "/".into(), read_only: self.request.readonly }
     }
 
-    async fn mount(self: Box<Self>, target: &Path) -> Result<Box<dyn Mounted>, Refusal> {
+    async fn mount(self: Box<Self>, place: &Place) -> Result<Box<dyn Mounted>, Refusal> {
         drop(self.gate.acquire().await.expect("open"));
-        self.notes.note("mount");
         if self.request.volume_context.contains_key("wrong") {
             let secret = self.request.secrets.values().next().cloned().unwrap_or_default();
             return Err(Refusal::internal(format!("the store quotes {secret}")));
         }
+        place.clear().await?;
+        self.notes.note("mount");
+        let target = place.path();
         assert!(target.is_dir(), "the target directory is made first");
         self.notes.mounted.lock().expect("unpoisoned").insert(target.to_owned());
         Ok(Box::new(NotingMount { notes: self.notes.clone(), target: target.to_owned() }))
@@ -203,6 +206,20 @@ async fn a_dead_mount_is_detached_first() {
     std::fs::create_dir_all(bench.target()).expect("made");
     bench.notes.mounted.lock().expect("unpoisoned").insert(bench.target());
     bench.notes.dead.lock().expect("unpoisoned").insert(bench.target());
+    bench.publish(bench.request()).await.expect("published");
+    assert_eq!(bench.notes.take(), ["prepare", "look", "test", "detach", "mount"]);
+}
+
+#[tokio::test]
+async fn a_dead_mount_stays_as_long_as_nothing_can_be_mounted_in_its_place() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.target()).expect("made");
+    bench.notes.mounted.lock().expect("unpoisoned").insert(bench.target());
+    bench.notes.dead.lock().expect("unpoisoned").insert(bench.target());
+    let mut request = bench.request();
+    request.volume_context.insert("wrong".into(), "yes".into());
+    bench.publish(request).await.expect_err("the store refuses");
+    assert_eq!(bench.notes.take(), ["prepare", "look", "test"]);
     bench.publish(bench.request()).await.expect("published");
     assert_eq!(bench.notes.take(), ["prepare", "look", "test", "detach", "mount"]);
 }

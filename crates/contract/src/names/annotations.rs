@@ -9,6 +9,8 @@ pub const OWNER: &str = "agents.kruise.io/owner";
 pub const CLAIM_UNACKNOWLEDGED_UNTIL: &str = "agents.kruise.io/claim-unacknowledged-until";
 /// In the Sandbox's `status.podInfo.annotations`: id of the main container whose runtime was initialised last. Ours.
 pub const INITIALIZED_CONTAINER: &str = "agents.kruise.io/initialized-container";
+/// Beside it: ids of the CSI sidecars that mounted then, separated by a space. Ours.
+pub const MOUNTING_CONTAINERS: &str = "agents.kruise.io/mounting-containers";
 /// RFC 3339 time of the claim.
 pub const CLAIM_TIMESTAMP: &str = "agents.kruise.io/claim-timestamp";
 /// Checkpoint id that a clone was made from, on the Sandbox and its pod.

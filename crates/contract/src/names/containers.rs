@@ -6,6 +6,8 @@ pub const AGENT_RUNTIME: &str = "agent-runtime";
 pub const CSI_SIDECAR: &str = "csi-sidecar";
 /// Second CSI sidecar of the product (mount proxy).
 pub const CSI_AGENT_SIDECAR: &str = "csi-agent-sidecar";
+/// Sidecars whose end is the end of what they mounted (`storage.md` §5.4).
+pub const MOUNTING_CONTAINERS: &[&str] = &[CSI_SIDECAR, CSI_AGENT_SIDECAR];
 /// Service mesh proxy, counted as a runtime container.
 pub const ISTIO_PROXY: &str = "istio-proxy";
 /// Containers that belong to the runtime and not to the user.

@@ -6,7 +6,8 @@
 //! who initialises   the claim                  nobody yet: Ready is held, attempts ───►  done
 //! ```
 //! The id of the main container that was initialised last is kept in the status, so that a restart of the controller
-//! neither misses a container nor does one again for nothing.
+//! neither misses a container nor does one again for nothing. So are the ids of the CSI sidecars: what they mounted ends with
+//! them (`storage.md` §5.4, §7.2), and a sandbox with storage is initialised again when one of them was replaced.
 
 use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxStatus};
@@ -16,6 +17,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::Decision;
+use super::containers::{main_container, mounting_containers};
 use super::decide::Action;
 use super::ready;
 use crate::announce::Announcement;
@@ -24,13 +26,17 @@ use crate::announce::Announcement;
 const HELD: &str =
     "the main container was replaced; its runtime is being initialised and its storage mounted again";
 
+/// Why it is held when nothing but a CSI sidecar was replaced.
+const STORAGE_HELD: &str =
+    "the CSI sidecar was replaced, and what it had mounted is gone with it; storage is being mounted again";
+
 /// Remembered in place of a container's id while there is no pod: no container has it.
 const NONE_YET: &str = "";
 
 /// An attempt to initialise the runtime of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// The container's id.
+    /// The container's id; behind it, after a space each, those of the sidecars that mount for it.
     pub container: String,
     /// How far it got.
     pub progress: Progress,
@@ -54,11 +60,18 @@ pub enum Progress {
 
 /// Remembers the first main container of a pod that is ready: it is the claim's to initialise.
 pub(super) fn remember_first(pod: &Pod, status: &mut SandboxStatus) {
+    if !ready::is_ready(pod) {
+        return;
+    }
     if remembered(status).is_none()
-        && ready::is_ready(pod)
         && let Some(container) = main_container(pod)
     {
         remember(status, container);
+    }
+    if remembered_mounting(status).is_none()
+        && let Some(mounting) = mounting_containers(pod)
+    {
+        remember_mounting(status, &mounting);
     }
 }
 
@@ -77,7 +90,7 @@ pub(super) fn leave_to_claim(sandbox: &Sandbox, pod: &Pod, status: &mut SandboxS
     }
 }
 
-/// Decides what the main container's runtime needs, and says why Ready is held meanwhile.
+/// Decides what the runtime and the mounts of the pod's containers need, and says why Ready is held meanwhile.
 pub(super) fn follow(
     sandbox: &Sandbox,
     pod: &Pod,
@@ -87,24 +100,32 @@ pub(super) fn follow(
     decision: &mut Decision,
 ) -> Option<&'static str> {
     remember_first(pod, status);
-    let Some(container) = main_container(pod) else {
+    let Some(main) = main_container(pod) else {
         let expected = remembered(status) == Some(NONE_YET) && is_claimed_with_runtime(sandbox);
         return expected.then_some(HELD);
     };
-    if remembered(status).is_none_or(|known| known == container) || is_being_claimed(sandbox) {
+    if remembered(status).is_none() || is_being_claimed(sandbox) {
         return None;
     }
-    if !is_claimed_with_runtime(sandbox) {
-        remember(status, container);
-        if conditions::find(&status.conditions, types::RUNTIME_INITIALIZED).is_some() {
-            set(status, true, reasons::SUCCEEDED, "", now);
-        }
+    let mounting = mounting_containers(pod);
+    let replaced = remembered(status).is_some_and(|known| known != main);
+    let mounters_changed =
+        remembered_mounting(status).is_some_and(|known| mounting.as_deref() != Some(known));
+    if !is_claimed_with_runtime(sandbox) || !(replaced || mounters_changed && has_storage(sandbox)) {
+        settle(status, main, mounting.as_deref(), replaced, now);
         return None;
     }
+    let held = Some(if replaced { HELD } else { STORAGE_HELD });
+    // Without its sidecar nothing can be mounted: whoever comes next has another id.
+    let Some(mounting) = mounting else {
+        begin(status, now);
+        return held;
+    };
+    let container = format!("{main} {mounting}").trim_end().to_owned();
     let attempt = attempt.filter(|attempt| attempt.container == container).map(|attempt| &attempt.progress);
     match attempt {
         Some(Progress::Succeeded) => {
-            succeed(status, container, now, decision);
+            succeed(status, main, &mounting, now, decision);
             return None;
         }
         Some(Progress::Failed { message, retry_at }) => {
@@ -112,27 +133,29 @@ pub(super) fn follow(
             if now < *retry_at {
                 decision.wake_at = Some(*retry_at);
             } else if ready::is_ready(pod) {
-                decision.actions.push(Action::InitialiseRuntime { container: container.to_owned() });
+                decision.actions.push(Action::InitialiseRuntime { container });
             }
         }
         Some(Progress::Running) => begin(status, now),
         None => {
             begin(status, now);
             if ready::is_ready(pod) {
-                decision.actions.push(Action::InitialiseRuntime { container: container.to_owned() });
+                decision.actions.push(Action::InitialiseRuntime { container });
             }
         }
     }
-    Some(HELD)
+    held
 }
 
-/// The id of the main container, while it runs.
-fn main_container(pod: &Pod) -> Option<&str> {
-    let main = pod.spec.as_ref()?.containers.first()?;
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let status = statuses.iter().find(|status| status.name == main.name)?;
-    status.state.as_ref()?.running.as_ref()?;
-    status.container_id.as_deref().filter(|id| !id.is_empty())
+/// There is nothing to bring back: the containers of now are the ones to compare with.
+fn settle(status: &mut SandboxStatus, main: &str, mounting: Option<&str>, replaced: bool, now: Timestamp) {
+    remember(status, main);
+    if let Some(mounting) = mounting {
+        remember_mounting(status, mounting);
+    }
+    if replaced && conditions::find(&status.conditions, types::RUNTIME_INITIALIZED).is_some() {
+        set(status, true, reasons::SUCCEEDED, "", now);
+    }
 }
 
 /// A claim initialises the runtime itself; what becomes of the sandbox is open until it is acknowledged.
@@ -147,14 +170,37 @@ fn is_claimed_with_runtime(sandbox: &Sandbox) -> bool {
     !failed && (has(annotations::INIT_RUNTIME_REQUEST) || has(annotations::CSI_VOLUME_CONFIG))
 }
 
+/// Whether volumes are to be mounted in it.
+fn has_storage(sandbox: &Sandbox) -> bool {
+    sandbox.annotations().get(annotations::CSI_VOLUME_CONFIG).is_some_and(|value| !value.is_empty())
+}
+
 fn remembered(status: &SandboxStatus) -> Option<&str> {
-    let notes = status.pod_info.as_ref()?.annotations.as_ref()?;
-    notes.get(annotations::INITIALIZED_CONTAINER).map(String::as_str)
+    note(status, annotations::INITIALIZED_CONTAINER)
+}
+
+fn remembered_mounting(status: &SandboxStatus) -> Option<&str> {
+    note(status, annotations::MOUNTING_CONTAINERS)
+}
+
+fn note<'a>(status: &'a SandboxStatus, key: &str) -> Option<&'a str> {
+    status.pod_info.as_ref()?.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 fn remember(status: &mut SandboxStatus, container: &str) {
+    write_note(status, annotations::INITIALIZED_CONTAINER, container);
+}
+
+/// A pod without such sidecars leaves no trace.
+fn remember_mounting(status: &mut SandboxStatus, containers: &str) {
+    if !containers.is_empty() {
+        write_note(status, annotations::MOUNTING_CONTAINERS, containers);
+    }
+}
+
+fn write_note(status: &mut SandboxStatus, key: &str, value: &str) {
     let notes = status.pod_info.get_or_insert_default().annotations.get_or_insert_default();
-    notes.insert(annotations::INITIALIZED_CONTAINER.to_owned(), container.to_owned());
+    notes.insert(key.to_owned(), value.to_owned());
 }
 
 /// Pending, unless an earlier attempt's failure is shown already.
@@ -165,9 +211,10 @@ fn begin(status: &mut SandboxStatus, now: Timestamp) {
     }
 }
 
-fn succeed(status: &mut SandboxStatus, container: &str, now: Timestamp, decision: &mut Decision) {
+fn succeed(status: &mut SandboxStatus, main: &str, mounting: &str, now: Timestamp, decision: &mut Decision) {
     set(status, true, reasons::SUCCEEDED, "", now);
-    remember(status, container);
+    remember(status, main);
+    remember_mounting(status, mounting);
     decision.events.push(Announcement::normal(
         events::RUNTIME_INITIALIZED,
         "The runtime was initialised again and its storage is mounted",
@@ -225,6 +272,18 @@ mod tests {
         }))
     }
 
+    /// The same with the main container `main`, and a CSI sidecar of that id and state.
+    fn pod_with_sidecar(id: &str, state: &str) -> Pod {
+        let mut pod = pod("main", "running", if state == "running" { "True" } else { "False" });
+        let sidecar = from(json!({"name": "csi-sidecar"}));
+        pod.spec.get_or_insert_default().init_containers = Some(vec![sidecar]);
+        pod.status.get_or_insert_default().init_container_statuses = Some(vec![from(json!({
+            "name": "csi-sidecar", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "containerID": id, "state": {state: {}},
+        }))]);
+        pod
+    }
+
     fn status(remembered: Option<&str>) -> SandboxStatus {
         let mut status = SandboxStatus::default();
         if let Some(container) = remembered {
@@ -235,6 +294,7 @@ mod tests {
 
     struct Outcome {
         remembered: Option<String>,
+        mounting: Option<String>,
         held: bool,
         shown: Option<String>,
         starts: bool,
@@ -253,9 +313,13 @@ mod tests {
         let shown = conditions::find(&status.conditions, types::RUNTIME_INITIALIZED);
         Outcome {
             remembered: remembered(&status).map(str::to_owned),
+            mounting: remembered_mounting(&status).map(str::to_owned),
             held,
             shown: shown.map(|shown| format!("{}/{} {}", shown.status, shown.reason, shown.message)),
-            starts: decision.actions == [Action::InitialiseRuntime { container: "new".to_owned() }],
+            starts: matches!(
+                decision.actions.as_slice(),
+                [Action::InitialiseRuntime { container }] if container == "new" || container == "main new"
+            ),
             events: decision.events.iter().map(|event| event.reason.clone()).collect(),
             wake_at: decision.wake_at,
         }
@@ -356,5 +420,47 @@ mod tests {
         assert_eq!((outcome.held, outcome.remembered.as_deref()), (false, Some("new")));
         assert_eq!(outcome.shown.as_deref(), Some("True/Succeeded "));
         assert_eq!(outcome.events, ["RuntimeInitialized"]);
+    }
+
+    // a CSI sidecar was replaced; what is remembered afterwards, whether Ready is held, whether mounting starts
+    #[rstest]
+    #[case::first_boot(None, &[INIT, MOUNTS], pod_with_sidecar("new", "running"), Some("new"), false, false)]
+    #[case::the_same(Some("new"), &[INIT, MOUNTS], pod_with_sidecar("new", "running"), Some("new"), false, false)]
+    #[case::gone(Some("old"), &[INIT, MOUNTS], pod_with_sidecar("old", "terminated"), Some("old"), true, false)]
+    #[case::another(Some("old"), &[INIT, MOUNTS], pod_with_sidecar("new", "running"), Some("old"), true, true)]
+    #[case::without_storage(Some("old"), &[INIT], pod_with_sidecar("new", "running"), Some("new"), false, false)]
+    #[case::in_the_pool(Some("old"), &[], pod_with_sidecar("new", "running"), Some("new"), false, false)]
+    #[case::gone_in_the_pool(Some("old"), &[], pod_with_sidecar("old", "waiting"), Some("old"), false, false)]
+    #[case::while_it_is_claimed(Some("old"), &[INIT, MOUNTS, annotations::CLAIM_UNACKNOWLEDGED_UNTIL], pod_with_sidecar("new", "running"), Some("old"), false, false)]
+    fn storage_is_mounted_again_by_another_sidecar(
+        #[case] known: Option<&str>,
+        #[case] notes: &[&str],
+        #[case] pod: Pod,
+        #[case] mounting: Option<&str>,
+        #[case] held: bool,
+        #[case] starts: bool,
+    ) {
+        let mut before = status(Some("main"));
+        remember_mounting(&mut before, known.unwrap_or_default());
+        let outcome = follow_in(before, &sandbox(notes), &pod, None);
+        assert_eq!((outcome.mounting.as_deref(), outcome.held, outcome.starts), (mounting, held, starts));
+        assert_eq!(outcome.shown.as_deref(), held.then_some("False/Pending "));
+        assert_eq!(outcome.remembered.as_deref(), Some("main"));
+    }
+
+    #[test]
+    fn another_sidecar_s_success_is_remembered_and_an_earlier_one_s_is_none() {
+        let pod = pod_with_sidecar("new", "running");
+        let mut before = status(Some("main"));
+        remember_mounting(&mut before, "old");
+        let of = |container: &str| {
+            let attempt = attempt(container, Progress::Succeeded);
+            follow_in(before.clone(), &sandbox(&[INIT, MOUNTS]), &pod, Some(&attempt))
+        };
+        let outcome = of("main new");
+        assert_eq!((outcome.held, outcome.mounting.as_deref()), (false, Some("new")));
+        assert_eq!(outcome.shown.as_deref(), Some("True/Succeeded "));
+        let outcome = of("main old");
+        assert_eq!((outcome.held, outcome.starts, outcome.mounting.as_deref()), (true, true, Some("old")));
     }
 }

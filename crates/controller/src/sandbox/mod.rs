@@ -5,10 +5,11 @@
 //!                                       │
 //!                                    act: the API calls; a pod that can't be made ends up in the status
 //!                                    in_place: what of a changed template reaches the running pod
-//!                                    initialise: the runtime of a replaced container, beside the turns
+//!                                    initialise: the runtime of a replaced container and its mounts, beside the turns
 //! ```
 
 mod act;
+mod containers;
 mod deadlines;
 mod decide;
 mod in_place;

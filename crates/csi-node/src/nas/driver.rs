@@ -19,7 +19,7 @@ use super::probe;
 use super::protocol::Nfs;
 use super::rpc::{Address, Patience, RpcClient};
 use super::user_space::UserSpaceMounter;
-use crate::driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity};
+use crate::driver::{Driver, Liveness, Mounted, Place, Preparation, Refusal, VolumeIdentity};
 use crate::node::is_read_only;
 
 /// How long setting permissions is waited for; after it, it goes on by itself.
@@ -96,12 +96,12 @@ impl Preparation for Prepared {
         }
     }
 
-    async fn mount(self: Box<Self>, target: &Path) -> Result<Box<dyn Mounted>, Refusal> {
+    async fn mount(self: Box<Self>, place: &Place) -> Result<Box<dyn Mounted>, Refusal> {
         let volume = NasVolume::check(&self.attributes, &self.mount_flags, self.read_only)?;
         let NasDriverOptions { mounter, port, limit } = self.driver.options;
         probe::check(&volume.server, port, limit).await?;
         let source = volume.source();
-        let mounted = match timeout(limit, self.driver.mount(&volume, self.read_only, target)).await {
+        let mounted = match timeout(limit, self.driver.mount(&volume, self.read_only, place)).await {
             Ok(mounted) => mounted?,
             Err(_) => {
                 return Err(Refusal::internal(format!(
@@ -116,9 +116,9 @@ impl Preparation for Prepared {
             "vers": volume.version.to_string(),
             "options": volume.options.join(","),
         });
-        journal::announce(journal::source::CSI, "NasMounted", &target.to_string_lossy(), body);
+        journal::announce(journal::source::CSI, "NasMounted", &place.path().to_string_lossy(), body);
         if let Some(mode) = volume.mode {
-            set_mode(target, mode).await;
+            set_mode(place.path(), mode).await;
         }
         Ok(mounted)
     }
@@ -129,10 +129,10 @@ impl NasDriver {
         &self,
         volume: &NasVolume,
         read_only: bool,
-        target: &Path,
+        place: &Place,
     ) -> Result<Box<dyn Mounted>, Refusal> {
         let port = self.options.port;
-        let missing = match self.mounter.mount(volume, port, target).await {
+        let missing = match self.mounter.mount(volume, port, place).await {
             Ok(mounted) => return Ok(mounted),
             Err(MountFailure::NoPath(reason)) => reason,
             Err(failure @ MountFailure::Version(_)) => return Err(Refusal::invalid(failure.to_string())),
@@ -153,7 +153,7 @@ impl NasDriver {
             .await
             .map_err(|error| Refusal::internal(format!("{missing}; {error}")))?;
         self.mounter
-            .mount(volume, port, target)
+            .mount(volume, port, place)
             .await
             .map_err(|failure| Refusal::internal(failure.to_string()))
     }

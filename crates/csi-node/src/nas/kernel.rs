@@ -1,7 +1,7 @@
 //! Mounts with the kernel's client.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::attributes::{NasVolume, NfsVersion};
 use super::mounter::{MountFailure, Mounter};
-use crate::driver::{Mounted, Refusal};
+use crate::driver::{Mounted, Place, Refusal};
 use crate::fs::detach;
 
 /// How long an unmount may take; after it the mount is taken out of sight and ends by itself.
@@ -76,7 +76,7 @@ impl Mounter for KernelMounter {
         &self,
         volume: &NasVolume,
         port: u16,
-        target: &Path,
+        place: &Place,
     ) -> Result<Box<dyn Mounted>, MountFailure> {
         let source = volume.source();
         let failed = |reason: &str| MountFailure::Other(format!("mounting {source} failed: {reason}"));
@@ -85,7 +85,9 @@ impl Mounter for KernelMounter {
             tokio::net::lookup_host((host, port)).await.map_err(|error| failed(&error.to_string()))?;
         let address = addresses.next().ok_or_else(|| failed("the host has no address"))?.ip();
         let call = Call::new(volume, port, address);
+        let target = place.path();
         let (from, to) = (source.clone(), target.to_owned());
+        place.clear().await?;
         let mounted = tokio::task::spawn_blocking(move || {
             mount(Some(from.as_str()), &to, Some(call.kind), call.flags, Some(call.data.as_str()))
         });

@@ -2,13 +2,12 @@
 
 use std::fmt::Debug;
 use std::fs;
-use std::path::Path;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
 use super::attributes::{NasVolume, NfsVersion};
-use crate::driver::Mounted;
+use crate::driver::{Mounted, Place, Refusal};
 
 /// Which client mounts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,10 +53,16 @@ pub(super) enum MountFailure {
     Version(NfsVersion),
 }
 
+impl From<Refusal> for MountFailure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Other(refusal.message)
+    }
+}
+
 /// A client that mounts exports.
 #[async_trait]
 pub(super) trait Mounter: Debug + Send + Sync + 'static {
-    /// Mounts `volume`, whose server listens on `port`, at `target`.
+    /// Clears `place` and mounts `volume`, whose server listens on `port`, there.
     ///
     /// # Errors
     /// When the server or the kernel refuses. Nothing is left behind then.
@@ -65,7 +70,7 @@ pub(super) trait Mounter: Debug + Send + Sync + 'static {
         &self,
         volume: &NasVolume,
         port: u16,
-        target: &Path,
+        place: &Place,
     ) -> Result<Box<dyn Mounted>, MountFailure>;
 }
 

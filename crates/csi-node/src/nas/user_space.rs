@@ -1,6 +1,5 @@
 //! Mounts with the client in this program.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +11,7 @@ use super::mounter::{MountFailure, Mounter};
 use super::options::NfsOptions;
 use super::protocol::Nfs;
 use super::rpc::{Address, Caller, Patience, RpcClient};
-use crate::driver::{Mounted, Refusal, with_sources};
+use crate::driver::{Mounted, Place, Refusal, with_sources};
 use crate::fs::{FuseMount, KernelFlags, MountOptions};
 
 /// See the module.
@@ -34,7 +33,7 @@ impl Mounter for UserSpaceMounter {
         &self,
         volume: &NasVolume,
         port: u16,
-        target: &Path,
+        place: &Place,
     ) -> Result<Box<dyn Mounted>, MountFailure> {
         if volume.version != NfsVersion::V3 {
             return Err(MountFailure::Version(volume.version));
@@ -55,7 +54,8 @@ impl Mounter for UserSpaceMounter {
             allow_other: true,
             flags: KernelFlags { no_exec: options.no_exec, no_atime: false },
         };
-        let target = target.to_owned();
+        let target = place.path().to_owned();
+        place.clear().await?;
         let started =
             tokio::task::spawn_blocking(move || FuseMount::start(share, &target, mount_options)).await;
         let mount = started

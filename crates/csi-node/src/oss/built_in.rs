@@ -1,6 +1,6 @@
 //! Mounts with the file system in this program.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use clock::SharedClock;
 use super::mounter::{Mounter, Order};
 use super::options::{FuseOption, OptionError, Settings};
 use super::volume::OssVolume;
-use crate::driver::{Mounted, Refusal, with_sources};
+use crate::driver::{Mounted, Place, Refusal, with_sources};
 use crate::fs::{FuseMount, KernelFlags, MountOptions, Shown, Volume, VolumeOptions};
 
 /// Default size of a part, in bytes.
@@ -54,7 +54,7 @@ impl Mounter for BuiltInMounter {
         Settings::of(options)
     }
 
-    async fn mount(&self, order: Order, target: &Path) -> Result<Box<dyn Mounted>, Refusal> {
+    async fn mount(&self, order: Order, place: &Place) -> Result<Box<dyn Mounted>, Refusal> {
         let Order { volume, settings, bucket, .. } = order;
         let mount_options = MountOptions {
             read_only: settings.read_only,
@@ -62,7 +62,8 @@ impl Mounter for BuiltInMounter {
             flags: KernelFlags { no_exec: settings.no_exec, no_atime: settings.no_atime },
         };
         let volume = Volume::new(bucket, self.volume_options(&volume, &settings));
-        let target = target.to_owned();
+        let target = place.path().to_owned();
+        place.clear().await?;
         let started =
             tokio::task::spawn_blocking(move || FuseMount::start(volume, &target, mount_options)).await;
         let mount = started

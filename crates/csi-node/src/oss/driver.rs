@@ -1,6 +1,6 @@
 //! The driver itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::mounter::{Mounter, Order};
 use super::options::{FuseOption, Settings};
 use super::s3fs::S3fsMounter;
 use super::volume::{Encryption, OssVolume};
-use crate::driver::{Driver, Liveness, Mounted, Preparation, Refusal, VolumeIdentity};
+use crate::driver::{Driver, Liveness, Mounted, Place, Preparation, Refusal, VolumeIdentity};
 use crate::node::is_read_only;
 use crate::s3::{Bucket, BucketOptions, Credentials, Endpoint, Limits};
 
@@ -139,7 +139,7 @@ impl Preparation for Prepared {
         }
     }
 
-    async fn mount(self: Box<Self>, target: &Path) -> Result<Box<dyn Mounted>, Refusal> {
+    async fn mount(self: Box<Self>, place: &Place) -> Result<Box<dyn Mounted>, Refusal> {
         let volume = OssVolume::check(&self.attributes, &self.fs_type, self.read_only)?;
         let options = FuseOption::assemble(&volume, &self.mount_flags, self.read_only);
         let OssDriverOptions { connect, default_options, .. } = &self.driver.options;
@@ -153,7 +153,7 @@ impl Preparation for Prepared {
         connect::check(&bucket, &volume.prefix(), *connect).await?;
         let limit = connect.total.saturating_sub(begun.elapsed()).max(LEAST_LIMIT);
         let credentials = self.credentials.clone();
-        mounter.mount(Order { volume, options, settings, bucket, credentials, limit }, target).await
+        mounter.mount(Order { volume, options, settings, bucket, credentials, limit }, place).await
     }
 }
 

@@ -1,14 +1,13 @@
 //! The two ways to mount a bucket.
 
 use std::fmt::Debug;
-use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::options::{FuseOption, OptionError, Settings};
 use super::volume::OssVolume;
-use crate::driver::{Mounted, Refusal};
+use crate::driver::{Mounted, Place, Refusal};
 use crate::s3::{Bucket, Credentials};
 
 /// A bucket to be mounted: its volume is checked, and it has answered.
@@ -37,9 +36,9 @@ pub(super) trait Mounter: Debug + Send + Sync + 'static {
     /// The first option that this mounter can't follow.
     fn settings(&self, options: &[FuseOption]) -> Result<Settings, OptionError>;
 
-    /// Mounts at `target`, an existing directory; returns once the mount answers.
+    /// Clears `place` and mounts there; returns once the mount answers.
     ///
     /// # Errors
     /// When it can't be mounted. Nothing is left behind then.
-    async fn mount(&self, order: Order, target: &Path) -> Result<Box<dyn Mounted>, Refusal>;
+    async fn mount(&self, order: Order, place: &Place) -> Result<Box<dyn Mounted>, Refusal>;
 }

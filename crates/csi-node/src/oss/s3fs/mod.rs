@@ -15,7 +15,7 @@ mod options;
 mod process;
 mod version;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use self::version::Version;
 use super::mounter::{Mounter, Order};
 use super::options::{FuseOption, OptionError, Settings};
-use crate::driver::{Mounted, Refusal};
+use crate::driver::{Mounted, Place, Refusal};
 
 /// The program.
 const PROGRAM: &str = "s3fs";
@@ -48,9 +48,9 @@ impl Mounter for S3fsMounter {
         options::settings(options)
     }
 
-    async fn mount(&self, order: Order, target: &Path) -> Result<Box<dyn Mounted>, Refusal> {
+    async fn mount(&self, order: Order, place: &Place) -> Result<Box<dyn Mounted>, Refusal> {
         let version = *self.version.get_or_try_init(Version::of_program).await?;
-        let mount = mount::start(order, target, version, &self.scratch_directory).await?;
+        let mount = mount::start(order, place, version, &self.scratch_directory).await?;
         Ok(Box::new(mount))
     }
 }

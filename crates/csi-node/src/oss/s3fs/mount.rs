@@ -18,7 +18,7 @@ use super::folder::Folder;
 use super::options;
 use super::process::Process;
 use super::version::Version;
-use crate::driver::{Mounted, Refusal};
+use crate::driver::{Mounted, Place, Refusal};
 use crate::fs::detach;
 use crate::mounts::{KERNEL_LIMIT, KernelMounts, MountTable as _};
 use crate::oss::mounter::Order;
@@ -29,22 +29,24 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// without it. A pod's grace period is 30 s.
 const SAVE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Has an `s3fs` mount `order` at `target`; returns once it answers there.
+/// Clears `place` and has an `s3fs` mount `order` there; returns once it answers there.
 ///
 /// # Errors
 /// `Internal` with what it said when it ends before that, `DeadlineExceeded` when it doesn't come to it. Nothing is left
 /// behind then.
 pub(super) async fn start(
     order: Order,
-    target: &Path,
+    place: &Place,
     version: Version,
     scratch_directory: &Path,
 ) -> Result<S3fsMount, Refusal> {
     let Order { volume, credentials, limit, .. } = &order;
+    let target = place.path();
     let folder = Folder::make(scratch_directory, &volume.bucket, credentials)?;
     let key_file = folder.key_file();
     let arguments = options::arguments(&order, target, &folder, version);
     let source = format!("{}:{}", volume.bucket, volume.path);
+    place.clear().await?;
     let process = Process::start(arguments, target, credentials, folder)
         .map_err(|error| Refusal::internal(format!("s3fs can't be run: {error}")))?;
     let mount = S3fsMount { target: target.to_owned(), process };
