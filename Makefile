@@ -34,6 +34,7 @@ e2e: tools-e2e release ## brings a kind cluster up, without a registry too, runs
 bench: tools-test release ## prints the benchmarks
 	target/release/mountlab bench boot
 	target/release/mountlab bench mounts
+	target/release/mountlab bench rollout
 
 lint: ## format, clippy, documentation, licences
 	$(CARGO) fmt --all --check

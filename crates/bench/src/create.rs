@@ -152,7 +152,7 @@ pub(crate) fn milliseconds(since: Instant) -> f64 {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a lab holds far less than 2^52 bytes")]
-fn mebibytes(bytes: u64) -> f64 {
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 

@@ -67,6 +67,14 @@ pub enum BenchError {
     /// A watch ended although nobody ended it.
     #[error("the watch of {0} ended")]
     WatchEnded(&'static str),
+    /// Something ended otherwise than it should.
+    #[error("the {object} ended otherwise than it should: {status}")]
+    Ended {
+        /// Its kind.
+        object: &'static str,
+        /// Its status.
+        status: String,
+    },
     /// A named deadline passed.
     #[error("{deadline} of {limit:?} passed; last state: {last}")]
     Deadline {

@@ -18,6 +18,7 @@ mod nfs_cp;
 mod peer;
 mod pool;
 mod report;
+mod rollout;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -55,6 +56,16 @@ pub async fn boot(
     progress("create with one OSS mount");
     figures.extend(create::measure(backend, options, progress).await?);
     Ok(Report { name: "boot", rounds: options.rounds, figures })
+}
+
+/// `bench rollout`: a hundred sandboxes with one OSS mount each, upgraded by one `SandboxUpdateOps`, ten at a time: the time it
+/// takes and the largest number of them that was not ready at the same time, by the journal. Measured once, whatever the
+/// rounds. `progress` is told what is being measured.
+///
+/// # Errors
+/// [`BenchError`] when the lab, the claim or the operation fails.
+pub async fn rollout(backend: &dyn Backend, progress: &(dyn Fn(&str) + Sync)) -> Result<Report, BenchError> {
+    Ok(Report { name: "rollout", rounds: 1, figures: rollout::measure(backend, progress).await? })
 }
 
 /// `bench mounts`: the OSS mounter beside `s3fs` on the same server, the NAS mounter beside `nfs-cp`, three mounts in one

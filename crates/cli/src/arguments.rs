@@ -302,4 +302,6 @@ pub(crate) enum BenchName {
     Boot,
     /// The OSS mounter beside `s3fs`, three mounts in one create, 200 creates.
     Mounts,
+    /// 100 sandboxes with one OSS mount, upgraded by one `SandboxUpdateOps` 10 at a time; once, whatever the rounds.
+    Rollout,
 }

@@ -19,8 +19,10 @@ pub mod types {
     pub const UPGRADING: &str = "Upgrading";
     /// Progress of a recycling.
     pub const RECYCLING: &str = "Recycling";
-    /// A claim has ended.
+    /// A claim has ended; ours: a `SandboxUpdateOps` has upgraded everything, or why not yet.
     pub const COMPLETED: &str = "Completed";
+    /// A `SandboxUpdateOps` could not upgrade some of its sandboxes; the message says which and why. Ours.
+    pub const FAILED: &str = "Failed";
     /// A claim has reached its limit.
     pub const TIMED_OUT: &str = "TimedOut";
     /// A set has as many available sandboxes as it should. Ours, upstream writes no conditions of sets.
@@ -123,6 +125,18 @@ pub mod reasons {
     pub const ALL_REPLICAS_UPDATED: &str = "AllReplicasUpdated";
     /// A set's sandboxes are being replaced. Ours.
     pub const ROLLING_UPDATE: &str = "RollingUpdate";
+    /// A `SandboxUpdateOps` is at work. Ours.
+    pub const UPDATING: &str = "Updating";
+    /// A `SandboxUpdateOps` was told to start nothing new. Ours.
+    pub const PAUSED: &str = "Paused";
+    /// A `SandboxUpdateOps` waits for an earlier one of its namespace to end. Ours.
+    pub const ANOTHER_OPERATION: &str = "AnotherOperation";
+    /// A `SandboxUpdateOps` starts nothing new: as many sandboxes have failed as may be unavailable. Ours.
+    pub const MAX_UNAVAILABLE_FAILED: &str = "MaxUnavailableFailed";
+    /// Sandboxes of a `SandboxUpdateOps` were not upgraded. Ours.
+    pub const UPGRADE_FAILED: &str = "UpgradeFailed";
+    /// A `SandboxUpdateOps` can't be carried out as it is written. Ours.
+    pub const INVALID_OPERATION: &str = "InvalidOperation";
     /// A set's template is missing or can't be used. Ours.
     pub const INVALID_TEMPLATE: &str = "InvalidTemplate";
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::api::Context;
 use crate::queue::{Key, Queue};
-use crate::{checkpoint, claim, sandbox, set};
+use crate::{checkpoint, claim, operation, sandbox, set};
 
 /// Turns at the same time.
 const WORKERS: usize = 64;
@@ -72,6 +72,7 @@ async fn turn(context: &Arc<Context>, queue: &Queue, key: Key) {
         Key::Sandbox(name) => sandbox::reconcile(context, name).await,
         Key::Claim(name) => claim::reconcile(context, name).await,
         Key::Checkpoint(name) => checkpoint::reconcile(context, name).await,
+        Key::Operation(name) => operation::reconcile(context, name).await,
     };
     match result {
         Ok(next) => queue.done(key, next),

@@ -15,7 +15,7 @@
 //! event into the queue without a timer in between. One key is worked on by one worker at a time; while it is, later
 //! events for it collapse into one more turn.
 //!
-//! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`], [`claim::decide`], and what they make:
+//! Decisions are pure functions of the objects and the time ([`sandbox::decide`], [`set::plan`], [`claim::decide`], [`operation::decide`], and what they make:
 //! [`sandbox::build_pod`], [`set::generated_sandbox`]) and are tested as tables; carrying them out is kept apart.
 //!
 //! When the main container of a claimed Sandbox is replaced, its runtime is initialised again and all its mounts come
@@ -28,7 +28,8 @@
 //! A Checkpoint is taken by the node of the sandbox's pod; here it is checked, ordered, told and let go
 //! (`docs/design/0015-checkpoints.md`).
 //!
-//! Upgrading is not here yet: a changed image does not reach a running pod.
+//! A `SandboxUpdateOps` changes the templates of claimed sandboxes, a few at a time, and counts how their upgrades go
+//! ([`operation::decide`], `docs/design/0017-update-operations.md`).
 
 mod announce;
 mod api;
@@ -38,6 +39,7 @@ mod command;
 mod dispatch;
 mod install;
 mod metrics;
+pub mod operation;
 mod queue;
 pub mod sandbox;
 pub mod set;

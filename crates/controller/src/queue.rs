@@ -30,6 +30,7 @@ pub(crate) enum Key {
     Sandbox(ObjectName),
     Claim(ObjectName),
     Checkpoint(ObjectName),
+    Operation(ObjectName),
 }
 
 /// First delay of a retry; doubles up to [`LONGEST_RETRY`].

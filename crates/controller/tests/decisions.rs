@@ -3,6 +3,8 @@
 
 #[path = "decisions/in_place.rs"]
 mod in_place;
+#[path = "decisions/operations.rs"]
+mod operations;
 #[path = "decisions/pausing.rs"]
 mod pausing;
 #[path = "decisions/upgrading.rs"]

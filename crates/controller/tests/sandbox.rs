@@ -3,6 +3,8 @@
 
 #[path = "sandbox/checkpoints.rs"]
 mod checkpoints;
+#[path = "sandbox/operations.rs"]
+mod operations;
 mod support;
 
 use std::time::Duration;

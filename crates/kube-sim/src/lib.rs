@@ -32,7 +32,6 @@ mod logs;
 mod objects;
 mod openapi;
 mod pages;
-mod patch;
 mod schema;
 mod selectors;
 mod serve;

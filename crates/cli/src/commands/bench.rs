@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &Bench) -> anyhow::Result<Status> {
     let progress = |what: &str| spinner.set_message(what.to_owned());
     let report = match arguments.name {
         BenchName::Boot => runtime.block_on(bench::boot(&backend, &options, &progress))?,
+        BenchName::Rollout => runtime.block_on(bench::rollout(&backend, &progress))?,
         BenchName::Mounts => runtime.block_on(bench::mounts(&backend, &options, &progress))?,
     };
     spinner.finish_and_clear();

@@ -130,10 +130,30 @@ pub struct SandboxUpdateOpsStatus {
     pub failed_replicas: i32,
     /// Ones being upgraded.
     pub updating_replicas: i32,
-    /// Unused.
+    /// Completed and Failed, one of each type; upstream writes none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+impl SandboxUpdateOps {
+    /// Whether the operation is over: nothing but its deletion can follow.
+    pub fn is_over(&self) -> bool {
+        let phase = self.status.as_ref().and_then(|status| status.phase);
+        matches!(phase, Some(UpdateOpsPhase::Completed | UpdateOpsPhase::Failed))
+    }
+}
+
+impl UpdateOpsPhase {
+    /// The phase as the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Updating => "Updating",
+            Self::Completed => "Completed",
+            Self::Failed => "Failed",
+        }
+    }
 }
 
 /// Phase of the operation.

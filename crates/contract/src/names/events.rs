@@ -26,6 +26,14 @@ pub const INPLACE_UPDATE_FAILED: &str = "InplaceUpdateFailed";
 pub const UPGRADE_POD_REPLACED: &str = "UpgradePodReplaced";
 /// The new pod of a replacing upgrade does not start (Warning).
 pub const UPGRADE_POD_FAILED: &str = "UpgradePodFailed";
+/// A paused sandbox is woken for an upgrade.
+pub const UPGRADE_RESUMING: &str = "UpgradeResuming";
+/// A paused sandbox was woken for an upgrade.
+pub const UPGRADE_RESUMED: &str = "UpgradeResumed";
+/// The hook before a replacing upgrade failed (Warning).
+pub const PRE_UPGRADE_FAILED: &str = "PreUpgradeFailed";
+/// The hook after a replacing upgrade failed (Warning).
+pub const POST_UPGRADE_FAILED: &str = "PostUpgradeFailed";
 /// A replacing upgrade is done.
 pub const UPGRADE_SUCCEEDED: &str = "UpgradeSucceeded";
 /// The sandbox is being deleted and its pod goes.
@@ -52,6 +60,14 @@ pub const NO_AVAILABLE_SANDBOXES: &str = "NoAvailableSandboxes";
 pub const FEATURE_GATE_DISABLED: &str = "FeatureGateDisabled";
 /// A claim is deleted some time after its completion.
 pub const SANDBOX_CLAIM_TTL_DELETE: &str = "SandboxClaimTTLDelete";
+/// A `SandboxUpdateOps` began with a sandbox.
+pub const SANDBOX_UPGRADING: &str = "SandboxUpgrading";
+/// A `SandboxUpdateOps` could not change a sandbox (Warning).
+pub const PATCH_FAILED: &str = "PatchFailed";
+/// A sandbox of a `SandboxUpdateOps` was not upgraded (Warning). Ours.
+pub const SANDBOX_UPGRADE_FAILED: &str = "SandboxUpgradeFailed";
+/// A `SandboxUpdateOps` went on, or ended (Warning when something failed).
+pub const SANDBOX_UPDATE_OPS_PHASE_CHANGED: &str = "SandboxUpdateOpsPhaseChanged";
 /// A deadline has passed and the sandbox is deleted.
 pub const SANDBOX_SHUTDOWN: &str = "SandboxShutdown";
 

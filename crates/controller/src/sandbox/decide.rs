@@ -331,7 +331,10 @@ fn announce_phase(before: &SandboxPhase, status: &SandboxStatus, decision: &mut 
             Announcement::normal(reason, "Sandbox woke up")
         }
         SandboxPhase::Running if *before == SandboxPhase::Upgrading => {
-            Announcement::normal(reason, "Sandbox was upgraded")
+            Announcement::normal(reason, upgrade::outcome(status))
+        }
+        SandboxPhase::Upgrading if *before == SandboxPhase::Paused => {
+            Announcement::normal(reason, "Sandbox is paused and wakes up for an upgrade")
         }
         SandboxPhase::Upgrading => Announcement::normal(reason, "Sandbox is upgraded, its pod is replaced"),
         SandboxPhase::Running => Announcement::normal(reason, "Sandbox started"),

@@ -22,10 +22,11 @@ mod ready;
 mod resume;
 mod status;
 mod upgrade;
+mod wake;
 
 pub(crate) use act::reconcile;
 pub use decide::{Action, Decision, decide, decide_with};
 pub use initialisation::{Attempt, Progress};
 pub(crate) use initialise::Initialisations;
 pub use pod::{PodParts, build as build_pod};
-pub(crate) use status::merge_patch;
+pub(crate) use status::{difference, merge_patch};

@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision, is_owned};
-use super::{deadlines, initialisation, of_generation, resume};
+use super::{deadlines, initialisation, of_generation, resume, wake};
 use crate::announce::Announcement;
 
 /// After that time a refused pause is looked at again: its volumes may have changed, and nobody tells.
@@ -103,6 +103,8 @@ pub(super) fn follow(
             conditions::set(conditions, types::SANDBOX_PAUSED, true, reasons::STOP_PAUSE_SUCCEED, "", now);
             if !sandbox.spec.paused {
                 resume::begin(now, status);
+            } else if wake::is_wanted(sandbox) {
+                wake::begin(now, status, decision);
             }
         }
     }

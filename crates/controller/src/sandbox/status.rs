@@ -23,7 +23,8 @@ pub(crate) fn merge_patch<S: serde::Serialize>(old: Option<&S>, new: &S) -> Opti
     Some(json!({"status": difference}))
 }
 
-fn difference(old: &Value, new: &Value) -> Option<Value> {
+/// The merge patch that turns `old` into `new`; nothing when they are equal.
+pub(crate) fn difference(old: &Value, new: &Value) -> Option<Value> {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             let mut changed = Map::new();

@@ -4,7 +4,7 @@
 //! Running, template ≠ pod, upgradePolicy ─► Upgrading: UpgradePod ─► old pod deleted ─► new one made ─► ready, mounts back ─► Running
 //!                                     └─► what this controller can't do: stays Running, condition and one event
 //! ```
-//! As with a pause the phase is written before the pod is touched. Runtime and mounts come back as after any replaced
+//! A paused Sandbox comes here by way of [`wake`]. As with a pause the phase is written before the pod is touched. Runtime and mounts come back as after any replaced
 //! container.
 
 use contract::conditions::{self, reasons, types};
@@ -17,7 +17,7 @@ use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision, finish, own_pod};
 use super::initialisation::{self, Attempt};
-use super::{of_generation, ready, status as pod_status};
+use super::{of_generation, ready, status as pod_status, wake};
 use crate::announce::Announcement;
 
 /// Begins an upgrade where one is wanted and possible; whether it did.
@@ -45,8 +45,7 @@ pub(super) fn begin(
     for kind in [types::UPGRADING, types::INPLACE_UPDATE] {
         conditions::remove(&mut status.conditions, kind);
     }
-    hold(status, reasons::UPGRADE_POD, "the pod is being replaced", now);
-    initialisation::expect_another(status);
+    replace(now, status);
     true
 }
 
@@ -60,6 +59,9 @@ pub(super) fn follow(
     decision: &mut Decision,
 ) {
     let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
+    if wake::is_under_way(status) {
+        return wake::follow(sandbox, pod, attempt, now, status, decision);
+    }
     if !is_current(sandbox, pod) {
         decision.actions.push(Action::DeletePod { uid: pod.uid().unwrap_or_default() });
         return hold(status, reasons::UPGRADE_POD, "the pod is being replaced", now);
@@ -72,14 +74,19 @@ pub(super) fn follow(
     match (held, ready::obstacle(pod)) {
         (None, _) if ready::is_ready(pod) => complete(pod, now, status, decision),
         (_, Some(message)) => {
-            let is_told = conditions::find(&status.conditions, types::UPGRADING)
-                .is_some_and(|condition| condition.reason == reasons::UPGRADE_POD_FAILED);
-            hold(status, reasons::UPGRADE_POD_FAILED, &message, now);
-            if !is_told {
-                decision.events.push(Announcement::warning(events::UPGRADE_POD_FAILED, message));
-            }
+            fail(&message, now, status, decision);
         }
         (held, None) => hold(status, reasons::UPGRADE_POD, held.unwrap_or("the new pod is starting"), now),
+    }
+}
+
+/// The pod doesn't start; told once. It goes on by itself when the node gets it to start.
+pub(super) fn fail(message: &str, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
+    let is_told = conditions::find(&status.conditions, types::UPGRADING)
+        .is_some_and(|condition| condition.reason == reasons::UPGRADE_POD_FAILED);
+    hold(status, reasons::UPGRADE_POD_FAILED, message, now);
+    if !is_told {
+        decision.events.push(Announcement::warning(events::UPGRADE_POD_FAILED, message));
     }
 }
 
@@ -94,8 +101,23 @@ fn complete(pod: &Pod, now: Timestamp, status: &mut SandboxStatus, decision: &mu
     decision.events.push(Announcement::normal(events::UPGRADE_SUCCEEDED, "Sandbox was upgraded"));
 }
 
+/// What is told of a Sandbox that runs again.
+pub(super) fn outcome(status: &SandboxStatus) -> &'static str {
+    if conditions::is_true(&status.conditions, types::UPGRADING) {
+        "Sandbox was upgraded"
+    } else {
+        "Sandbox runs again, its upgrade was taken back"
+    }
+}
+
+/// The old pod goes and a new one comes.
+pub(super) fn replace(now: Timestamp, status: &mut SandboxStatus) {
+    hold(status, reasons::UPGRADE_POD, "the pod is being replaced", now);
+    initialisation::expect_another(status);
+}
+
 /// Whether the pod is of the Sandbox's template; one that doesn't say is left alone.
-fn is_current(sandbox: &Sandbox, pod: &Pod) -> bool {
+pub(super) fn is_current(sandbox: &Sandbox, pod: &Pod) -> bool {
     let revision = pod.labels().get(labels::POD_TEMPLATE_HASH);
     revision.is_none_or(|revision| *revision == hash::update_revision(sandbox))
 }
@@ -116,7 +138,7 @@ fn unsupported(sandbox: &Sandbox) -> Option<(&'static str, &'static str)> {
     None
 }
 
-fn hold(status: &mut SandboxStatus, reason: &str, message: &str, now: Timestamp) {
+pub(super) fn hold(status: &mut SandboxStatus, reason: &str, message: &str, now: Timestamp) {
     conditions::set(&mut status.conditions, types::UPGRADING, false, reason, message, now);
     conditions::set(&mut status.conditions, types::READY, false, reasons::UPGRADING, message, now);
 }

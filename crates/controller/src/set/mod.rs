@@ -21,5 +21,6 @@ mod victims;
 pub(crate) use act::reconcile;
 pub use generate::sandbox as generated_sandbox;
 pub use history::{KEPT as KEPT_TEMPLATES, Marks, marks};
+pub(crate) use plan::scaled;
 pub use plan::{Observed, Plan, plan};
 pub(crate) use revision::Remembered;

@@ -167,7 +167,7 @@ pub(super) fn is_updated(sandbox: &Sandbox, revision: &str) -> bool {
 }
 
 /// A number, or a percentage of `total` rounded up; nothing when it is neither.
-fn scaled(value: &IntOrString, total: i32) -> Option<i32> {
+pub(crate) fn scaled(value: &IntOrString, total: i32) -> Option<i32> {
     match value {
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(text) => {

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use claim::Cache;
 use clock::SharedClock;
 use contract::checkpoint;
-use contract::crd::{Checkpoint, Sandbox, SandboxClaim, SandboxSet, SandboxTemplate};
+use contract::crd::{Checkpoint, Sandbox, SandboxClaim, SandboxSet, SandboxTemplate, SandboxUpdateOps};
 use contract::names::{annotations, labels};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -33,7 +33,7 @@ use table::{Change, Table};
 pub(crate) use watch::watch_all;
 
 /// Kinds whose first list must be complete before work begins.
-const KINDS: u8 = 6;
+const KINDS: u8 = 7;
 
 pub(crate) struct World {
     tables: RwLock<Tables>,
@@ -54,6 +54,7 @@ struct Tables {
     claims: Table<SandboxClaim>,
     checkpoints: Table<Checkpoint>,
     templates: Table<SandboxTemplate>,
+    operations: Table<SandboxUpdateOps>,
     /// Members by the UID of the SandboxSet that controls them.
     members: HashMap<String, HashSet<ObjectName>>,
 }
@@ -108,6 +109,17 @@ impl World {
 
     pub(crate) fn template(&self, name: &ObjectName) -> Option<Arc<SandboxTemplate>> {
         self.read().templates.get(name)
+    }
+
+    pub(crate) fn operation(&self, name: &ObjectName) -> Option<Arc<SandboxUpdateOps>> {
+        self.read().operations.get(name)
+    }
+
+    /// The `SandboxUpdateOps` of a namespace.
+    pub(crate) fn operations(&self, namespace: &str) -> Vec<Arc<SandboxUpdateOps>> {
+        let tables = self.read();
+        let of_namespace = |it: &&Arc<SandboxUpdateOps>| it.metadata.namespace.as_deref() == Some(namespace);
+        tables.operations.all().filter(of_namespace).cloned().collect()
     }
 
     /// Every Sandbox that is known.
@@ -196,6 +208,32 @@ impl World {
         }
     }
 
+    /// Takes in the API's answer to the controller's own write.
+    pub(crate) fn wrote_operation(&self, written: SandboxUpdateOps) {
+        let change = self.write().operations.wrote(written);
+        if let Some(change) = change {
+            self.push_operations(&change.name.namespace);
+        }
+    }
+
+    fn on_operation(&self, event: Event<SandboxUpdateOps>) {
+        let (changes, first) = self.write().operations.take(event);
+        self.count_first(first);
+        for change in changes {
+            // the others of its namespace may have waited for it
+            self.push_operations(&change.name.namespace);
+        }
+    }
+
+    /// The operations of a namespace that have something left to do.
+    fn push_operations(&self, namespace: &str) {
+        for operation in self.operations(namespace) {
+            if !operation.is_over() || operation.metadata.deletion_timestamp.is_some() {
+                self.queue.push(Key::Operation(name_of(operation.as_ref())));
+            }
+        }
+    }
+
     fn on_set(&self, event: Event<SandboxSet>) {
         let (changes, first) = self.write().sets.take(event);
         self.count_first(first);
@@ -226,8 +264,8 @@ impl World {
         }
     }
 
-    /// The Sandbox, the sets that control or controlled it, the claim that it was taken for, and at its end the
-    /// Checkpoint that it was made from.
+    /// The Sandbox, the sets that control or controlled it, the claim that it was taken for, the operations that may
+    /// upgrade it, and at its end the Checkpoint that it was made from.
     fn push_sandbox(&self, change: &Change<Sandbox>) {
         self.queue.push(Key::Sandbox(change.name.clone()));
         if change.new.is_none()
@@ -240,6 +278,7 @@ impl World {
         if let Some(claim) = change.new.as_deref().and_then(claim_of) {
             self.queue.push(Key::Claim(claim));
         }
+        self.push_operations(&change.name.namespace);
         for set in [&change.old, &change.new].into_iter().flatten().filter_map(|sandbox| set_of(sandbox)) {
             self.queue.push(Key::Set(set));
         }

@@ -37,8 +37,11 @@ pub(crate) async fn watch_all(options: &ControllerOptions, world: &Arc<World>) -
         () = follow(Api::all(client()), everything.clone(), |event| world.on_checkpoint(event)) => {
             Error::WatchEnded { kind: "Checkpoint" }
         }
-        () = follow(Api::all(client()), everything, |event| world.on_template(event)) => {
+        () = follow(Api::all(client()), everything.clone(), |event| world.on_template(event)) => {
             Error::WatchEnded { kind: "SandboxTemplate" }
+        }
+        () = follow(Api::all(client()), everything, |event| world.on_operation(event)) => {
+            Error::WatchEnded { kind: "SandboxUpdateOps" }
         }
         () = follow(Api::all(client()), pods, |event| world.on_pod(event)) => Error::WatchEnded { kind: "Pod" },
         () = follow(Api::namespaced(client(), &options.namespace), config, |event| world.on_config(&event)) => {

@@ -1,6 +1,7 @@
 //! Replacing upgrade (`kubernetes.md` §5.9).
 
 use controller::sandbox::{Attempt, Progress};
+use kube::ResourceExt as _;
 
 use super::*;
 
@@ -121,4 +122,40 @@ fn what_is_not_supported_is_said_and_the_pod_stays(
     assert!(decide(&sandbox, Some(&old), None, now()).events.is_empty(), "told once");
     let current = new_pod(&sandbox, &json!({"running": {}}));
     assert_eq!(says(&decide(&sandbox, Some(&current), None, now()), types::UPGRADING), None);
+}
+
+#[test]
+fn a_paused_sandbox_is_woken_for_its_upgrade_and_pauses_again() {
+    let mut paused = upgraded_to("img", "Recreate", "Paused");
+    paused.spec.paused = true;
+    paused.annotations_mut().insert("agents.kruise.io/upgrade-resume-trigger".to_owned(), "true".to_owned());
+    let begun = decide(&paused, None, None, now());
+    assert_eq!(phase_of(&begun), "Upgrading");
+    assert_eq!(says(&begun, types::UPGRADING).as_deref(), Some("False/Resuming"));
+    assert_eq!(reasons(&begun), ["UpgradeResuming", "SandboxUpgrading"]);
+    let waking = after(paused, &begun);
+    assert_eq!(decide(&waking, None, None, now()).actions.last(), Some(&Action::CreatePod));
+    let pod = new_pod(&waking, &json!({"running": {}}));
+    let awake = decide(&waking, Some(&pod), None, now());
+    assert_eq!(
+        (phase_of(&awake), says(&awake, types::UPGRADING).as_deref()),
+        ("Upgrading", Some("False/ResumeSucceed"))
+    );
+    assert_eq!((says(&awake, types::SANDBOX_PAUSED), reasons(&awake)), (None, vec!["UpgradeResumed"]));
+    let awake = after(waking, &awake);
+
+    let mut changed = awake.clone();
+    changed.annotations_mut().clear();
+    changed.spec.template.as_mut().expect("a template")["spec"]["containers"][0]["image"] = json!("new");
+    let upgrading = decide(&changed, Some(&pod), None, now());
+    assert_eq!(says(&upgrading, types::UPGRADING).as_deref(), Some("False/UpgradePod"));
+    let next = decide(&after(changed, &upgrading), Some(&pod), None, now());
+    assert!(next.actions.contains(&Action::DeletePod { uid: "new-uid".to_owned() }));
+
+    let mut taken_back = awake;
+    taken_back.annotations_mut().remove("agents.kruise.io/upgrade-resume-trigger");
+    let runs = decide(&taken_back, Some(&pod), None, now());
+    assert_eq!((phase_of(&runs), says(&runs, types::UPGRADING)), ("Running", None));
+    let pauses = decide(&after(taken_back, &runs), Some(&pod), None, now());
+    assert_eq!(phase_of(&pauses), "Paused");
 }

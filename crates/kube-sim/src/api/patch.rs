@@ -10,7 +10,7 @@ use crate::error::{ApiError, ApiResult, Cause};
 use crate::fields::apply;
 use crate::fields::managed::Operation;
 use crate::objects;
-use crate::patch::strategic;
+
 use crate::state::State;
 
 /// A patch, by its content type.
@@ -61,7 +61,7 @@ pub(crate) fn patch(
                 return Err(ApiError::unsupported_media_type("application/strategic-merge-patch+json"));
             }
             let mut next = shown;
-            strategic::merge(&mut next, &patch).map_err(ApiError::bad_request)?;
+            strategic_merge::merge(&mut next, &patch).map_err(ApiError::bad_request)?;
             next
         }
     };

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::set::Fields;
 use super::shape::{Shape, item_element, keyed};
-use crate::patch::lists::ListKind;
+use strategic_merge::ListKind;
 
 /// The paths that a change touched.
 #[derive(Clone, Debug, Default, PartialEq)]

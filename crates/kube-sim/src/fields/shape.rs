@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::kinds::{Origin, ResourceType};
-use crate::patch::lists::{ListKind, of_builtin};
+use strategic_merge::{ListKind, of_builtin};
 
 /// Maps of built-in kinds that are owned as one value.
 const ATOMIC_MAPS: [&str; 13] = [

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Schema, formats, member_path, type_name};
 use crate::error::Cause;
 use crate::fields::shape::{custom_list_kind, item_element};
-use crate::patch::lists::ListKind;
+use strategic_merge::ListKind;
 
 /// Everything wrong with an object.
 pub(crate) fn validate(object: &Value, schema: Schema<'_>) -> Vec<Cause> {

@@ -5,7 +5,7 @@
 
 /// How the items of a list are told apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum ListKind {
+pub enum ListKind {
     /// The list is one value.
     Atomic,
     /// Items are scalars, each at most once.
@@ -39,7 +39,7 @@ const KEYED: [(&str, &[&str]); 20] = [
 ];
 
 /// The kind of the list `member` whose parent members are `parents`, outermost first and without list items.
-pub(crate) fn of_builtin(parents: &[&str], member: &str) -> ListKind {
+pub fn of_builtin(parents: &[&str], member: &str) -> ListKind {
     if member == "finalizers" {
         return ListKind::Set;
     }

@@ -1,16 +1,19 @@
-//! Strategic merge patches: merge patches that know which lists are merged by key.
+//! The merge itself.
 
 use serde_json::{Map, Value};
 
-use super::lists::{ListKind, of_builtin};
+use crate::lists::{ListKind, of_builtin};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
 const ORDER: &str = "$setElementOrder/";
 const DELETE_ITEMS: &str = "$deleteFromPrimitiveList/";
 
-/// Merges `patch` into `target`; an error says what is wrong with the patch.
-pub(crate) fn merge(target: &mut Value, patch: &Value) -> Result<(), String> {
+/// Merges `patch` into `target`.
+///
+/// # Errors
+/// What is wrong with the patch: an unknown directive, or an item of a keyed list without its key.
+pub fn merge(target: &mut Value, patch: &Value) -> Result<(), String> {
     merge_value(target, patch, &mut Vec::new())
 }
 
