@@ -32,11 +32,59 @@ const REASONS: &str = "kind/parity.yaml";
 fn a_real_cluster_from_nothing_to_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let reports = [folder.path().join("embedded"), folder.path().join("kind")];
-    every_scenario_goes_as_on_the_embedded_lab(&reports);
+    an_image_that_cannot_be_had_is_named(folder.path());
     the_next_run_begins_at_once(folder.path());
     an_interrupted_run_leaves_the_cluster_clean(folder.path());
+    another_mounter_is_taken_for_one_run(folder.path());
+    every_scenario_goes_as_on_the_embedded_lab(&reports);
     what_plain_apply_installs_serves_others(folder.path());
     nothing_is_left_at_the_end();
+}
+
+/// A daemon of its own, which finds no way to a registry.
+fn an_image_that_cannot_be_had_is_named(folder: &Path) {
+    let cache = folder.join("cache");
+    let docker = Command::new("docker").arg("version").output().is_ok_and(|version| version.status.success());
+    if docker || !nix::unistd::geteuid().is_root() {
+        println!("a daemon of our own is not started here, so none that has no way to a registry");
+        return;
+    }
+    let mut command = mountlab(&["kind", "up", "--images", "registry", "--daemon", "own"]);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let outcome = run(command.env("XDG_CACHE_HOME", &cache), SHORT);
+    assert_eq!(outcome.status, Some(3), "{outcome}");
+    for words in ["the image debian:", "can't be had", "mountlab kind up --images build"] {
+        assert!(outcome.stderr.contains(words), "{words:?} is not said: {outcome}");
+    }
+    let clusters = cache.join("mountlab/kind/clusters/mountlab");
+    assert!(!clusters.exists(), "a cluster was begun: {outcome}");
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let place = cache.display().to_string();
+    let left: Vec<_> = lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(&place))
+        .collect();
+    assert!(left.is_empty(), "processes are left: {left:?}");
+}
+
+/// `--oss-mounter s3fs` for one run; the one after it has our own, which tells of no other.
+fn another_mounter_is_taken_for_one_run(folder: &Path) {
+    let mounters = |name: &str, arguments: &[&str]| {
+        let report = folder.join(format!("mounter-{name}"));
+        let mut command = kind_command(&report, &["scenarios/oss-single-mount.yaml"]);
+        let outcome = run(command.args(arguments), LIMIT);
+        assert_eq!(outcome.status, Some(0), "{outcome}");
+        let journal = report.join("oss-single-mount/journal.jsonl");
+        let journal = std::fs::read_to_string(journal).expect("a journal");
+        let entries = journal.lines().map(|line| serde_json::from_str::<Value>(line).expect("an entry"));
+        let mounted = entries.filter(|entry| entry["kind"] == "OssMounted");
+        mounted.map(|entry| entry["body"]["mounter"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(mounters("s3fs", &["--oss-mounter", "s3fs"]), ["s3fs"]);
+    assert_eq!(mounters("ours", &[]), [""; 0]);
 }
 
 fn every_scenario_goes_as_on_the_embedded_lab([embedded, kind]: &[PathBuf; 2]) {
@@ -102,6 +150,7 @@ fn verdicts(page: &str) -> BTreeMap<String, String> {
 }
 
 fn the_next_run_begins_at_once(folder: &Path) {
+    variables();
     // The better of two: other work of this machine is not what is measured.
     let starts = [0, 1].map(|number| {
         let begun = Instant::now();
