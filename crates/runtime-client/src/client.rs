@@ -141,10 +141,21 @@ impl RuntimeClient {
         body: Vec<u8>,
         limit: Duration,
     ) -> Result<Answer, CallError> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", endpoint.base))
-            .header(header::CONTENT_TYPE, "application/json");
+        let request = Request::builder().method(method).header(header::CONTENT_TYPE, "application/json");
+        self.send(request, endpoint, path, token, body, limit).await
+    }
+
+    /// The same for a request with method and headers.
+    pub(crate) async fn send(
+        &self,
+        request: http::request::Builder,
+        endpoint: &Endpoint,
+        path: &str,
+        token: Option<&str>,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
+        let mut request = request.uri(format!("{}{path}", endpoint.base));
         if endpoint.tls {
             request = request.header(header::HOST, contract::names::RUNTIME_SERVER_NAME);
         }

@@ -136,6 +136,11 @@ async fn act(
             context.initialisations.start(context, &name_of(sandbox), current, container);
             Ok(())
         }
+        Action::RunHook { hook, attempt } => {
+            let current = Sandbox { status: status.clone(), ..sandbox.clone() };
+            context.initialisations.start_hook(context, &name_of(sandbox), current, *hook, attempt);
+            Ok(())
+        }
     }
 }
 

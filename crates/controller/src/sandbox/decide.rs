@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::deadlines::{self, Due};
+use super::hook::Hook;
 use super::in_place::{self, Standing};
 use super::initialisation::{self, Attempt};
 use super::{pause, ready, resume, status, upgrade};
@@ -57,6 +58,13 @@ pub enum Action {
     InitialiseRuntime {
         /// The id of that container.
         container: String,
+    },
+    /// Run a hook of the upgrade in the pod, in the background.
+    RunHook {
+        /// Which.
+        hook: Hook,
+        /// What the attempt is known by, in place of a container's id.
+        attempt: String,
     },
 }
 

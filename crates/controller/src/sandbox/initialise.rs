@@ -1,5 +1,6 @@
 //! Initialising the runtime of a replaced container again and mounting its storage (`kubernetes.md` §5.4, §5.5,
-//! `storage.md` §7.3): attempts run beside the turns, which only start them and look at how they went.
+//! `storage.md` §7.3), and the hooks of an upgrade (`kubernetes.md` §5.9): attempts run beside the turns, which only start
+//! them and look at how they went. A sandbox needs one at a time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use kube::ResourceExt as _;
 use runtime_client::{Handshake, InitRequest, explain, resolve_mounts};
 use tokio::task::AbortHandle;
 
+use super::hook::Hook;
 use super::initialisation::{Attempt, Progress};
 use crate::api::Context;
 use crate::queue::{Key, ObjectName};
@@ -56,6 +58,29 @@ impl Initialisations {
 
     /// Begins an attempt; one for an earlier container ends. `sandbox` has the status that was just decided.
     pub(crate) fn start(&self, context: &Arc<Context>, name: &ObjectName, sandbox: Sandbox, container: &str) {
+        self.begin(context, name, sandbox, container, None);
+    }
+
+    /// Begins to run a hook; the attempt is known by that name.
+    pub(crate) fn start_hook(
+        &self,
+        context: &Arc<Context>,
+        name: &ObjectName,
+        sandbox: Sandbox,
+        hook: Hook,
+        attempt: &str,
+    ) {
+        self.begin(context, name, sandbox, attempt, Some(hook));
+    }
+
+    fn begin(
+        &self,
+        context: &Arc<Context>,
+        name: &ObjectName,
+        sandbox: Sandbox,
+        container: &str,
+        hook: Option<Hook>,
+    ) {
         let mut known = self.lock();
         let uid = sandbox.metadata.uid.clone();
         let before = known.get(name).filter(|known| known.uid == uid && known.attempt.container == container);
@@ -64,24 +89,27 @@ impl Initialisations {
         let (context, of, container) = (Arc::clone(context), name.clone(), container.to_owned());
         // The lock is held until the attempt is noted: its end can't come first.
         let task = tokio::spawn(async move {
-            let outcome = restore(&context, &sandbox).await;
+            let outcome = match hook {
+                None => restore(&context, &sandbox).await.map_err(|problem| problem.to_string()),
+                Some(hook) => run(&context, &sandbox, hook).await,
+            };
             context.initialisations.finish(&context, &of, &container, outcome);
         });
         known.insert(name.clone(), Known { uid, attempt, failures, task: task.abort_handle() });
     }
 
-    fn finish(&self, context: &Context, name: &ObjectName, container: &str, outcome: Result<(), Problem>) {
+    fn finish(&self, context: &Context, name: &ObjectName, container: &str, outcome: Result<(), String>) {
         let mut all = self.lock();
         let Some(known) = all.get_mut(name).filter(|known| known.attempt.container == container) else {
             return;
         };
         known.attempt.progress = match outcome {
             Ok(()) => Progress::Succeeded,
-            Err(problem) => {
+            Err(message) => {
                 let wait = FIRST_WAIT.saturating_mul(1 << known.failures.min(16)).min(LONGEST_WAIT);
                 known.failures += 1;
-                tracing::warn!(%name, %problem, retry_in = ?wait, "the runtime was not initialised again");
-                Progress::Failed { message: problem.to_string(), retry_at: clock::later(context.now(), wait) }
+                tracing::warn!(%name, message, retry_in = ?wait, "what the sandbox's runtime was to do failed");
+                Progress::Failed { message, retry_at: clock::later(context.now(), wait) }
             }
         };
         drop(all);
@@ -115,6 +143,22 @@ async fn restore(context: &Context, sandbox: &Sandbox) -> Result<(), Problem> {
         Ok(()) => Ok(()),
         Err(failures) => Err(explain(&context.client, sandbox, &mounts, &failures).await),
     }
+}
+
+/// Runs a hook of the upgrade.
+async fn run(context: &Context, sandbox: &Sandbox, hook: Hook) -> Result<(), String> {
+    let Some(action) = hook.action(sandbox) else { return Ok(()) };
+    let note = |key: &str| sandbox.annotations().get(key).map(String::as_str).filter(|text| !text.is_empty());
+    let init = note(annotations::INIT_RUNTIME_REQUEST).map(InitRequest::from_annotation).transpose();
+    let init = init.map_err(|problem| problem.to_string())?;
+    let token = note(annotations::RUNTIME_ACCESS_TOKEN)
+        .or(init.as_ref().map(|init| init.access_token.as_str()))
+        .filter(|token| !token.is_empty());
+    let runtime = context.claimer.runtime();
+    let endpoint = runtime.endpoint(sandbox).map_err(|problem| problem.to_string())?;
+    let command = action.exec.as_ref().map(|exec| exec.command.clone()).unwrap_or_default();
+    let outcome = runtime.run_hook(&endpoint, token, &command, hook.limit(sandbox)).await;
+    outcome.map_err(|failure| failure.to_string())
 }
 
 /// The persisted list; a user may have written it, so it is checked like a request's.

@@ -12,6 +12,7 @@ mod act;
 mod containers;
 mod deadlines;
 mod decide;
+mod hook;
 mod in_place;
 mod initialisation;
 mod initialise;
@@ -26,6 +27,7 @@ mod wake;
 
 pub(crate) use act::reconcile;
 pub use decide::{Action, Decision, decide, decide_with};
+pub use hook::Hook;
 pub use initialisation::{Attempt, Progress};
 pub(crate) use initialise::Initialisations;
 pub use pod::{PodParts, build as build_pod};

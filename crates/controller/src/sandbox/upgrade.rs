@@ -1,14 +1,15 @@
 //! Replacing upgrade (`kubernetes.md` §5.9), as pure functions: the pod goes and one of the new template comes.
 //!
 //! ```text
-//! Running, template ≠ pod, upgradePolicy ─► Upgrading: UpgradePod ─► old pod deleted ─► new one made ─► ready, mounts back ─► Running
-//!                                     └─► what this controller can't do: stays Running, condition and one event
+//! Running, template ≠ pod, upgradePolicy ─► Upgrading: PreUpgrade ─► UpgradePod: old pod deleted, new one made, ready, mounts back
+//!     ─► PostUpgrade ─► Running
+//!     └► what this controller can't do: stays Running, condition and one event
 //! ```
 //! A paused Sandbox comes here by way of [`wake`]. As with a pause the phase is written before the pod is touched. Runtime and mounts come back as after any replaced
 //! container.
 
 use contract::conditions::{self, reasons, types};
-use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, UpgradeAction, UpgradePolicyType};
+use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, UpgradePolicyType};
 use contract::hash;
 use contract::names::{events, labels};
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision, finish, own_pod};
+use super::hook::Hook;
 use super::initialisation::{self, Attempt};
 use super::{of_generation, ready, status as pod_status, wake};
 use crate::announce::Announcement;
@@ -45,7 +47,7 @@ pub(super) fn begin(
     for kind in [types::UPGRADING, types::INPLACE_UPDATE] {
         conditions::remove(&mut status.conditions, kind);
     }
-    replace(now, status);
+    prepare(sandbox, now, status);
     true
 }
 
@@ -58,9 +60,16 @@ pub(super) fn follow(
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) {
+    if pod.is_none() && Hook::PreUpgrade.is_due(status) {
+        // nothing is left that it could run in
+        replace(now, status);
+    }
     let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
     if wake::is_under_way(status) {
         return wake::follow(sandbox, pod, attempt, now, status, decision);
+    }
+    if Hook::PreUpgrade.is_due(status) {
+        return before(sandbox, pod, attempt, now, status, decision);
     }
     if !is_current(sandbox, pod) {
         decision.actions.push(Action::DeletePod { uid: pod.uid().unwrap_or_default() });
@@ -72,7 +81,7 @@ pub(super) fn follow(
     pod_status::copy_pod(status, pod);
     let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
     match (held, ready::obstacle(pod)) {
-        (None, _) if ready::is_ready(pod) => complete(pod, now, status, decision),
+        (None, _) if ready::is_ready(pod) => finish_up(sandbox, pod, attempt, now, status, decision),
         (_, Some(message)) => {
             fail(&message, now, status, decision);
         }
@@ -90,14 +99,60 @@ pub(super) fn fail(message: &str, now: Timestamp, status: &mut SandboxStatus, de
     }
 }
 
+/// `PreUpgrade`: the old pod is still there, with everything that it has.
+fn before(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    attempt: Option<&Attempt>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    pod_status::copy_pod(status, pod);
+    if is_current(sandbox, pod) {
+        // the template was put back
+        status.phase = SandboxPhase::Running;
+        conditions::remove(&mut status.conditions, types::UPGRADING);
+        let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
+        return ready::sync(status, pod, held, now);
+    }
+    let has_ended = matches!(ready::pod_phase(pod), "Succeeded" | "Failed");
+    let hook = Hook::PreUpgrade;
+    if has_ended
+        || hook.action(sandbox).is_none()
+        || hook.follow(sandbox, pod, attempt, now, status, decision)
+    {
+        replace(now, status);
+    }
+}
+
+/// The new pod is ready with its mounts: `PostUpgrade`, and the end.
+fn finish_up(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    attempt: Option<&Attempt>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    let hook = Hook::PostUpgrade;
+    if !hook.is_due(status) {
+        let message = "The pod was replaced by one of the new template";
+        decision.events.push(Announcement::normal(events::UPGRADE_POD_REPLACED, message));
+        if hook.action(sandbox).is_some() {
+            // written first: what was initialised is then remembered
+            return hook.announce(now, status);
+        }
+    }
+    if hook.action(sandbox).is_none() || hook.follow(sandbox, pod, attempt, now, status, decision) {
+        complete(pod, now, status, decision);
+    }
+}
+
 fn complete(pod: &Pod, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
     status.phase = SandboxPhase::Running;
     conditions::set(&mut status.conditions, types::UPGRADING, true, reasons::SUCCEEDED, "", now);
     ready::sync(status, pod, None, now);
-    decision.events.push(Announcement::normal(
-        events::UPGRADE_POD_REPLACED,
-        "The pod was replaced by one of the new template",
-    ));
     decision.events.push(Announcement::normal(events::UPGRADE_SUCCEEDED, "Sandbox was upgraded"));
 }
 
@@ -110,8 +165,17 @@ pub(super) fn outcome(status: &SandboxStatus) -> &'static str {
     }
 }
 
+/// `PreUpgrade` where there is such a hook, and the replacement at once where there is none.
+pub(super) fn prepare(sandbox: &Sandbox, now: Timestamp, status: &mut SandboxStatus) {
+    if Hook::PreUpgrade.action(sandbox).is_some() {
+        Hook::PreUpgrade.announce(now, status);
+    } else {
+        replace(now, status);
+    }
+}
+
 /// The old pod goes and a new one comes.
-pub(super) fn replace(now: Timestamp, status: &mut SandboxStatus) {
+fn replace(now: Timestamp, status: &mut SandboxStatus) {
     hold(status, reasons::UPGRADE_POD, "the pod is being replaced", now);
     initialisation::expect_another(status);
 }
@@ -125,15 +189,9 @@ pub(super) fn is_current(sandbox: &Sandbox, pod: &Pod) -> bool {
 /// What of the wanted upgrade this controller doesn't do: reason and message.
 fn unsupported(sandbox: &Sandbox) -> Option<(&'static str, &'static str)> {
     let policy = sandbox.spec.upgrade_policy.as_ref().and_then(|policy| policy.kind);
-    let lifecycle = sandbox.spec.lifecycle.clone().unwrap_or_default();
-    let runs = |hook: &Option<UpgradeAction>| hook.as_ref().is_some_and(|hook| hook.exec.is_some());
     if policy == Some(UpgradePolicyType::CheckpointRestore) {
         let message = "an upgrade with a checkpoint is not supported by this controller: use upgradePolicy.type Recreate";
         return Some((reasons::CHECKPOINT_FAILED, message));
-    }
-    if runs(&lifecycle.pre_upgrade) || runs(&lifecycle.post_upgrade) {
-        let message = "hooks of an upgrade are not supported by this controller: leave lifecycle out";
-        return Some((reasons::PRE_UPGRADE_FAILED, message));
     }
     None
 }

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::decide::{Decision, finish};
+use super::hook::Hook;
 use super::initialisation::{self, Attempt};
 use super::{ready, status as pod_status, upgrade};
 use crate::announce::Announcement;
@@ -60,13 +61,19 @@ pub(super) fn follow(
     if !ready::is_ready(pod) {
         return upgrade::hold(status, reasons::RESUMING, "the sandbox wakes up to be upgraded", now);
     }
+    if Hook::PreUpgrade.action(sandbox).is_some()
+        && initialisation::follow(sandbox, pod, attempt, now, status, decision).is_some()
+    {
+        // the hook is to find the runtime and the mounts as they were
+        return upgrade::hold(status, reasons::RESUMING, "the runtime and the mounts are brought back", now);
+    }
     let is_told = conditions::remove(&mut status.conditions, types::SANDBOX_PAUSED);
     if is_told {
         let message = "The paused sandbox is awake and waits for its new template";
         decision.events.push(Announcement::normal(events::UPGRADE_RESUMED, message));
     }
     if !upgrade::is_current(sandbox, pod) {
-        return upgrade::replace(now, status);
+        return upgrade::prepare(sandbox, now, status);
     }
     if is_wanted(sandbox) {
         return upgrade::hold(status, reasons::RESUME_SUCCEED, "waits for the new template", now);

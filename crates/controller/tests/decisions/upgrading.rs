@@ -1,6 +1,6 @@
 //! Replacing upgrade (`kubernetes.md` §5.9).
 
-use controller::sandbox::{Attempt, Progress};
+use controller::sandbox::{Attempt, Hook, Progress};
 use kube::ResourceExt as _;
 
 use super::*;
@@ -100,16 +100,9 @@ fn a_new_pod_that_does_not_start_is_told_once_and_another_template_goes_on_from_
     assert_eq!(says(&again, types::UPGRADING).as_deref(), Some("False/UpgradePod"));
 }
 
-#[rstest]
-#[case::checkpoint("CheckpointRestore", json!({}), "CheckpointFailed")]
-#[case::hook("Recreate", json!({"postUpgrade": {"exec": {"command": ["true"]}}}), "PreUpgradeFailed")]
-fn what_is_not_supported_is_said_and_the_pod_stays(
-    #[case] policy: &str,
-    #[case] lifecycle: Value,
-    #[case] reason: &str,
-) {
-    let mut sandbox = upgraded_to("new", policy, "Running");
-    sandbox.spec.lifecycle = serde_json::from_value(lifecycle).expect("hooks");
+#[test]
+fn what_is_not_supported_is_said_and_the_pod_stays() {
+    let (sandbox, reason) = (upgraded_to("new", "CheckpointRestore", "Running"), "CheckpointFailed");
     let old = pod("Running", &ready("True"));
     let decision = decide(&sandbox, Some(&old), None, now());
     assert_eq!((phase_of(&decision), decision.actions.len()), ("Running", 0));
@@ -158,4 +151,108 @@ fn a_paused_sandbox_is_woken_for_its_upgrade_and_pauses_again() {
     assert_eq!((phase_of(&runs), says(&runs, types::UPGRADING)), ("Running", None));
     let pauses = decide(&after(taken_back, &runs), Some(&pod), None, now());
     assert_eq!(phase_of(&pauses), "Paused");
+}
+
+fn with_hooks(mut sandbox: Sandbox) -> Sandbox {
+    let hooks = json!({"preUpgrade": {"exec": {"command": ["before"]}}, "postUpgrade": {"exec": {"command": ["after"]}}});
+    sandbox.spec.lifecycle = serde_json::from_value(hooks).expect("hooks");
+    sandbox
+}
+
+/// The attempt that the decision orders to run that hook, as it went.
+fn attempt_of(decision: &Decision, which: Hook, progress: Progress) -> Attempt {
+    let order = decision.actions.iter().find_map(|action| match action {
+        Action::RunHook { hook, attempt } if *hook == which => Some(attempt.clone()),
+        _ => None,
+    });
+    Attempt { container: order.expect("the hook is to be run"), progress }
+}
+
+fn failed(retry_in: i64) -> Progress {
+    Progress::Failed {
+        message: "exit status 1: no".to_owned(),
+        retry_at: now() + SignedDuration::from_secs(retry_in),
+    }
+}
+
+#[test]
+fn hooks_run_in_the_old_pod_and_in_the_new_one_after_its_mounts() {
+    let sandbox = with_hooks(upgraded_to("new", "Recreate", "Running"));
+    let old = pod("Running", &ready("True"));
+    let begun = decide(&sandbox, Some(&old), None, now());
+    assert_eq!(
+        (says(&begun, types::UPGRADING).as_deref(), begun.actions.len()),
+        (Some("False/PreUpgrade"), 0)
+    );
+    let sandbox = after(sandbox, &begun);
+    let order = decide(&sandbox, Some(&old), None, now());
+    let ran = attempt_of(&order, Hook::PreUpgrade, Progress::Succeeded);
+    let gone = decide(&sandbox, Some(&old), Some(&ran), now());
+    assert_eq!((says(&gone, types::UPGRADING).as_deref(), gone.actions.len()), (Some("False/UpgradePod"), 0));
+    let sandbox = after(sandbox, &gone);
+    assert_eq!(
+        decide(&sandbox, Some(&old), None, now()).actions,
+        [Action::DeletePod { uid: "pod-uid".to_owned() }]
+    );
+
+    let new = new_pod(&sandbox, &json!({"running": {}}));
+    let mounted = Attempt { container: "b".to_owned(), progress: Progress::Succeeded };
+    let replaced = decide(&sandbox, Some(&new), Some(&mounted), now());
+    assert_eq!(says(&replaced, types::UPGRADING).as_deref(), Some("False/PostUpgrade"));
+    assert_eq!(reasons(&replaced), ["RuntimeInitialized", "UpgradePodReplaced"]);
+    let sandbox = after(sandbox, &replaced);
+    let order = decide(&sandbox, Some(&new), Some(&mounted), now());
+    assert_eq!(says(&order, types::READY).as_deref(), Some("False/Upgrading"));
+    let ran = attempt_of(&order, Hook::PostUpgrade, Progress::Succeeded);
+    let done = decide(&sandbox, Some(&new), Some(&ran), now());
+    assert_eq!(
+        (phase_of(&done), says(&done, types::UPGRADING).as_deref()),
+        ("Running", Some("True/Succeeded"))
+    );
+    assert_eq!(reasons(&done), ["UpgradeSucceeded", "SandboxRunning"]);
+}
+
+#[test]
+fn a_hook_that_fails_keeps_the_pod_is_told_once_and_tried_again() {
+    let sandbox = with_hooks(upgraded_to("new", "Recreate", "Running"));
+    let old = pod("Running", &ready("True"));
+    let sandbox = after(sandbox.clone(), &decide(&sandbox, Some(&old), None, now()));
+    let order = decide(&sandbox, Some(&old), None, now());
+    let attempt = attempt_of(&order, Hook::PreUpgrade, failed(7));
+    let told = decide(&sandbox, Some(&old), Some(&attempt), now());
+    assert_eq!(
+        (says(&told, types::UPGRADING).as_deref(), reasons(&told)),
+        (Some("False/PreUpgradeFailed"), vec!["PreUpgradeFailed"])
+    );
+    assert_eq!(told.events[0].message, "lifecycle.preUpgrade failed: exit status 1: no");
+    assert_eq!((told.actions.len(), told.wake_at), (0, Some(now() + SignedDuration::from_secs(7))));
+    let sandbox = after(sandbox, &told);
+    let due = Attempt { progress: failed(0), ..attempt.clone() };
+    let again = decide(&sandbox, Some(&old), Some(&due), now());
+    assert_eq!(
+        (attempt_of(&again, Hook::PreUpgrade, Progress::Running).container, again.events.len()),
+        (attempt.container.clone(), 0)
+    );
+
+    let mut other = sandbox.clone();
+    other.spec.template.as_mut().expect("a template")["spec"]["containers"][0]["image"] = json!("other");
+    let at_once = decide(&other, Some(&old), Some(&attempt), now());
+    assert_ne!(
+        attempt_of(&at_once, Hook::PreUpgrade, Progress::Running).container,
+        attempt.container,
+        "another run"
+    );
+
+    let mut back = sandbox.clone();
+    back.spec.template = in_phase("Running").spec.template;
+    let abandoned = decide(&back, Some(&old), Some(&attempt), now());
+    assert_eq!((phase_of(&abandoned), says(&abandoned, types::UPGRADING)), ("Running", None));
+
+    let lost = decide(&sandbox, None, Some(&attempt), now());
+    assert_eq!(
+        says(&lost, types::UPGRADING).as_deref(),
+        Some("False/UpgradePod"),
+        "its pod is gone: the upgrade goes on"
+    );
+    assert!(lost.actions.contains(&Action::CreatePod));
 }
