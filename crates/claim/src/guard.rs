@@ -179,3 +179,87 @@ pub(crate) async fn delete(claimer: &Claimer, sandbox: &Sandbox) -> Result<(), k
     claimer.sandboxes().bury(sandbox);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clock::SystemClock;
+    use runtime_client::RuntimeClient;
+    use wiremock::matchers::method;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+    use crate::{Cache, ClaimerOptions};
+
+    /// How long the API server takes to answer the write: long enough for a caller to leave in between.
+    const WRITE: Duration = Duration::from_secs(1);
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn claimer(server: &MockServer) -> Claimer {
+        let address = server.uri().parse().expect("an address");
+        Claimer::new(ClaimerOptions {
+            client: kube::Client::try_from(kube::Config::new(address)).expect("a client"),
+            clock: SystemClock::shared(),
+            sandboxes: Arc::new(Cache::default()),
+            runtime: RuntimeClient::new(None).expect("no certificates to refuse"),
+            mount_deadline: LIMIT,
+            journal: None,
+            milestones: None,
+        })
+    }
+
+    fn sandbox() -> Sandbox {
+        serde_json::from_value(json!({
+            "apiVersion": "agents.kruise.io/v1alpha1", "kind": "Sandbox",
+            "metadata": {"name": "one", "namespace": "default", "uid": "u-1", "annotations": {UNACKNOWLEDGED: "x"}},
+            "spec": {},
+        }))
+        .expect("a sandbox")
+    }
+
+    fn guard(claimer: &Claimer) -> Guard {
+        let busy = claimer.enter("u-1");
+        Guard::new(claimer.clone(), Arc::new(sandbox()), busy, Retention::Never)
+    }
+
+    async fn until(deadline: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let wait = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(LIMIT, wait).await.is_ok(), "{deadline} of {LIMIT:?} passed");
+    }
+
+    async fn methods(server: &MockServer) -> Vec<String> {
+        let requests = server.received_requests().await.expect("requests are recorded");
+        requests.iter().map(|request| request.method.to_string()).collect()
+    }
+
+    /// A watch tells of the write before its answer is there, so a waiting caller may be done and gone by then.
+    #[tokio::test]
+    async fn who_leaves_while_the_acknowledgement_is_written_does_not_undo_it() {
+        let server = MockServer::start().await;
+        let written = ResponseTemplate::new(200).set_body_json(sandbox()).set_delay(WRITE);
+        Mock::given(method("PATCH")).respond_with(written).mount(&server).await;
+        Mock::given(method("DELETE")).respond_with(ResponseTemplate::new(404)).mount(&server).await;
+        let claimer = claimer(&server);
+        let acknowledging = guard(&claimer).acknowledge();
+        tokio::select! {
+            biased;
+            acknowledged = acknowledging => panic!("nobody had time to leave: {acknowledged:?}"),
+            () = until("deadline of the write", async || methods(&server).await == ["PATCH"]) => {}
+        }
+        until("deadline of the answer", async || !claimer.is_busy("u-1")).await;
+        assert_eq!(methods(&server).await, ["PATCH"]);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_before_it_gives_the_sandbox_back() {
+        let server = MockServer::start().await;
+        Mock::given(method("DELETE")).respond_with(ResponseTemplate::new(404)).mount(&server).await;
+        let claimer = claimer(&server);
+        drop(guard(&claimer));
+        until("deadline of the clean-up", async || !claimer.is_busy("u-1")).await;
+        assert_eq!(methods(&server).await, ["DELETE"]);
+    }
+}
