@@ -32,6 +32,7 @@ pub mod paths;
 pub mod publish;
 pub mod qos;
 pub mod quantity;
+pub mod recycling;
 pub mod request;
 pub mod resolve;
 pub mod state;

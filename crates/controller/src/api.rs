@@ -15,7 +15,7 @@ use crate::ControllerOptions;
 use crate::announce::Announcer;
 use crate::claim::Attempts;
 use crate::queue::Queue;
-use crate::sandbox::Initialisations;
+use crate::sandbox::{Initialisations, RecyclingLimits, Unmounts};
 use crate::set::Remembered;
 use crate::world::World;
 
@@ -38,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) drivers: DriverList,
     pub(crate) mount_deadline: Duration,
     pub(crate) initialisations: Initialisations,
+    pub(crate) unmounts: Unmounts,
+    pub(crate) recycling: RecyclingLimits,
     journal: Option<Journal>,
 }
 
@@ -61,6 +63,8 @@ impl Context {
             drivers: options.drivers.clone(),
             mount_deadline: options.mount_deadline,
             initialisations: Initialisations::default(),
+            unmounts: Unmounts::default(),
+            recycling: options.recycling,
             journal: options.journal.clone(),
             world,
         }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clock::SystemClock;
@@ -14,6 +15,7 @@ use prometheus_client::registry::Registry;
 use runtime_client::RuntimeCertificates;
 use service::{Election, ElectionError, LeaderOptions, ListenError, LogOptions, ProbeOptions, Probes};
 
+use crate::sandbox::RecyclingLimits;
 use crate::{ControllerOptions, Metrics};
 
 /// Keeps the pools of `SandboxSets` filled and turns Sandboxes into pods.
@@ -29,6 +31,12 @@ struct Arguments {
     /// Folder with ca.crt, client.crt and client.key for sandboxes that serve their runtime over TLS.
     #[arg(long)]
     runtime_certificates: Option<PathBuf>,
+    /// How long a sandbox may take to get a new pod when it is recycled, such as 60s; then it is deleted.
+    #[arg(long, default_value = "60s", value_parser = go_duration)]
+    recycle_timeout: Duration,
+    /// How long the new pod of a recycled sandbox is ready before it can be claimed.
+    #[arg(long, default_value = "10s", value_parser = go_duration)]
+    recycle_grace_period: Duration,
     #[command(flatten)]
     log: LogOptions,
     #[command(flatten)]
@@ -38,6 +46,11 @@ struct Arguments {
     /// Name of this replica in the election.
     #[arg(long, env = "POD_NAME", default_value = "controller")]
     identity: String,
+}
+
+fn go_duration(text: &str) -> Result<Duration, String> {
+    let parsed = contract::duration::parse(text).and_then(|parsed| Duration::try_from(parsed).ok());
+    parsed.ok_or_else(|| "a length of time such as 60s or 1m30s is needed".to_owned())
 }
 
 /// The Lease by which replicas elect a leader (`kubernetes.md` §9.2).
@@ -104,6 +117,10 @@ async fn serve(arguments: Arguments) -> Result<(), CommandError> {
         namespace: arguments.namespace,
         drivers: DriverList::from_variable(Some(&arguments.drivers)),
         runtime_certificates: certificates.map_err(CommandError::Certificates)?,
+        recycling: RecyclingLimits {
+            timeout: arguments.recycle_timeout,
+            grace: arguments.recycle_grace_period,
+        },
         journal: arguments.log.journal(clock.clone()),
         metrics,
         ..ControllerOptions::new(client.clone(), clock)

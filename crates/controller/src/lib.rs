@@ -30,6 +30,9 @@
 //!
 //! A `SandboxUpdateOps` changes the templates of claimed sandboxes, a few at a time, and counts how their upgrades go
 //! ([`operation::decide`], `docs/design/0017-update-operations.md`).
+//!
+//! A claimed Sandbox that may be recycled goes back to its pool instead of being deleted: its storage is unmounted, its pod
+//! replaced and everything of its claim taken off it (`docs/design/0018-recycling.md`).
 
 mod announce;
 mod api;
@@ -72,6 +75,8 @@ pub struct ControllerOptions {
     pub drivers: DriverList,
     /// How long the mounts of one sandbox may take together. Default: 50 s, as on the manager (DECISIONS 8).
     pub mount_deadline: Duration,
+    /// How long the recycling of a sandbox may take. Default: 60 s, and 10 s of grace.
+    pub recycling: sandbox::RecyclingLimits,
     /// Client certificates for sandboxes that serve their runtime over TLS. With them, sandboxes that ask for
     /// `agent-runtime` are marked as serving TLS before their pod is made (`kubernetes.md` §5.2). Default: none.
     pub runtime_certificates: Option<RuntimeCertificates>,
@@ -90,6 +95,7 @@ impl ControllerOptions {
             namespace: contract::names::SYSTEM_NAMESPACE.to_owned(),
             drivers: DriverList::default(),
             mount_deadline: Duration::from_secs(50),
+            recycling: sandbox::RecyclingLimits::default(),
             runtime_certificates: None,
             journal: None,
             metrics: Metrics::default(),

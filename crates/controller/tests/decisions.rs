@@ -7,6 +7,8 @@ mod in_place;
 mod operations;
 #[path = "decisions/pausing.rs"]
 mod pausing;
+#[path = "decisions/recycling.rs"]
+mod recycling;
 #[path = "decisions/upgrading.rs"]
 mod upgrading;
 
@@ -358,8 +360,11 @@ fn pods_of_sets_and_templates_get_no_service_account_token(
 }
 
 #[test]
-fn a_phase_of_a_later_feature_is_left_as_it_is() {
-    let decision = decide(&in_phase("Recycling"), None, None, now());
-    assert_eq!(decision.status.map(|status| status.phase), Some(SandboxPhase::Recycling));
+fn a_phase_that_is_not_known_is_left_as_it_is() {
+    let decision = decide(&in_phase("Repainting"), None, None, now());
+    assert_eq!(
+        decision.status.map(|status| status.phase),
+        Some(SandboxPhase::Other("Repainting".to_owned()))
+    );
     assert!(decision.actions.is_empty());
 }

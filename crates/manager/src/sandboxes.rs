@@ -3,6 +3,7 @@
 use contract::conditions::{self, types};
 use contract::crd::{Sandbox, SandboxPhase};
 use contract::names::{annotations, labels};
+use contract::recycling::is_leaving;
 pub(crate) use contract::state::{is_ready, pause_is_refused, pod_ip};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -33,7 +34,11 @@ impl Situation {
     /// The situation of `sandbox` at `now`.
     pub(crate) fn of(sandbox: &Sandbox, now: Timestamp) -> Self {
         let expired = sandbox.spec.shutdown_time.as_ref().is_some_and(|deadline| deadline.0 < now);
-        if sandbox.metadata.deletion_timestamp.is_some() || expired || !is_handed_out(sandbox) {
+        if sandbox.metadata.deletion_timestamp.is_some()
+            || expired
+            || !is_handed_out(sandbox)
+            || is_leaving(sandbox)
+        {
             return Self::Hidden;
         }
         match phase(sandbox) {

@@ -18,6 +18,7 @@ mod kubernetes;
 mod mounting;
 mod redaction;
 mod tls;
+mod unmounting;
 mod volumes;
 
 pub use client::{Answer, CallError, Endpoint, RuntimeClient};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use contract::errors::{Code, Problem};
-use contract::names::{STORAGE_API_PATH, STORAGE_UNMOUNT_API_PATH};
+use contract::names::STORAGE_API_PATH;
 use contract::publish;
 use contract::resolve::ResolvedMount;
 use futures::future::BoxFuture;
@@ -27,8 +27,6 @@ const TRY_LIMIT: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Limit of undoing the mounts of a claim that failed.
-const UNDO_LIMIT: Duration = Duration::from_secs(5);
 /// gRPC's name for a limit that passed inside the sandbox.
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 /// What the product document says to do about a 504.
@@ -154,28 +152,6 @@ impl RuntimeClient {
                 Err(Tried { timed_out: tried.timed_out || status == StatusCode::GATEWAY_TIMEOUT, ..tried })
             }
         }
-    }
-
-    /// Takes back what a failed claim may have mounted, as far as the runtime can still do it.
-    pub async fn unmount_all(&self, endpoint: &Endpoint, token: Option<&str>, mounts: &[ResolvedMount]) {
-        let calls = mounts.iter().map(|mount| {
-            let request =
-                json!({"volumeId": mount.request.volume_id, "targetPath": mount.request.target_path});
-            let body: Value = json!({"driver": mount.driver, "unpublishRequest": request});
-            let body = body.to_string().into_bytes();
-            async move {
-                let call =
-                    self.call(Method::POST, endpoint, STORAGE_UNMOUNT_API_PATH, token, body, UNDO_LIMIT);
-                match call.await {
-                    Ok(answer) if answer.status.is_success() => {}
-                    Ok(answer) => {
-                        tracing::warn!(status = %answer.status, path = %mount.mount_path, "unmount refused");
-                    }
-                    Err(error) => tracing::warn!(%error, path = %mount.mount_path, "unmount failed"),
-                }
-            }
-        });
-        futures::future::join_all(calls).await;
     }
 }
 

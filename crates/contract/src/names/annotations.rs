@@ -77,6 +77,12 @@ pub const DENIED_TRAFFIC: &str = "mountlab.dev/denied-traffic";
 /// Value of [`DENIED_TRAFFIC`].
 pub const DROP: &str = "drop";
 
+/// UID of the pod that a sandbox was used with before it was cleaned for its pool: on the Sandbox while it is cleaned, and in
+/// its `status.podInfo.annotations`. Ours.
+pub const RECYCLED_POD: &str = "agents.kruise.io/recycled-pod";
+/// In the Sandbox's `status.podInfo.annotations`, `"true"`: everything is unmounted in the pod that it was used with. Ours.
+pub const RECYCLED_POD_UNMOUNTED: &str = "agents.kruise.io/recycled-pod-unmounted";
+
 /// Keys that are removed when a sandbox goes back to the pool (`kubernetes.md` §2.2).
 pub const REMOVED_ON_RECYCLE: &[&str] = &[
     CLAIM_TIMESTAMP,

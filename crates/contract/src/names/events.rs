@@ -68,6 +68,16 @@ pub const PATCH_FAILED: &str = "PatchFailed";
 pub const SANDBOX_UPGRADE_FAILED: &str = "SandboxUpgradeFailed";
 /// A `SandboxUpdateOps` went on, or ended (Warning when something failed).
 pub const SANDBOX_UPDATE_OPS_PHASE_CHANGED: &str = "SandboxUpdateOpsPhaseChanged";
+/// A sandbox is being cleaned for its pool.
+pub const RECYCLING_STARTED: &str = "RecyclingStarted";
+/// A sandbox is back in its pool.
+pub const RECYCLING_SUCCEEDED: &str = "RecyclingSucceeded";
+/// A sandbox can't go back to its pool, and is deleted (Warning).
+pub const RECYCLING_FAILED: &str = "RecyclingFailed";
+/// Cleaning a sandbox took too long (Warning).
+pub const RECYCLING_TIMEOUT: &str = "RecyclingTimeout";
+/// A sandbox is not recycled as it is, and runs on (Warning).
+pub const RECYCLING_REJECTED: &str = "RecyclingRejected";
 /// A deadline has passed and the sandbox is deleted.
 pub const SANDBOX_SHUTDOWN: &str = "SandboxShutdown";
 

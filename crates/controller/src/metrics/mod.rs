@@ -32,13 +32,13 @@ pub struct Metrics {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     world: RwLock<Weak<World>>,
     progress: Mutex<Progress>,
     creation: Measured,
     pause: Measured,
     resume: Measured,
+    recycle: Measured,
     created: Family<SetLabels, Counter>,
     claimed: Family<SetLabels, Counter>,
     claims: Family<ClaimLabels, Counter>,
@@ -52,21 +52,49 @@ impl fmt::Debug for Shared {
     }
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        let short = || Measured::by(short_histogram);
+        Self {
+            world: RwLock::default(),
+            progress: Mutex::default(),
+            creation: short(),
+            pause: short(),
+            resume: short(),
+            recycle: Measured::by(long_histogram),
+            created: Family::default(),
+            claimed: Family::default(),
+            claims: Family::default(),
+            claim_durations: Durations(Family::new_with_constructor(short_histogram)),
+            expired: Family::default(),
+        }
+    }
+}
+
 /// One operation of a sandbox's life.
-#[derive(Default)]
 struct Measured {
     total: Family<ResultLabels, Counter>,
     duration: Durations,
 }
 
-/// Seconds, by namespace: 12 buckets from 20 ms on, each twice the one before.
-struct Durations(Family<NamespaceLabels, Histogram, fn() -> Histogram>);
-
-impl Default for Durations {
-    fn default() -> Self {
-        Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.02, 2.0, 12))))
+impl Measured {
+    fn by(histogram: fn() -> Histogram) -> Self {
+        Self { total: Family::default(), duration: Durations(Family::new_with_constructor(histogram)) }
     }
 }
+
+/// 12 buckets from 20 ms on, each twice the one before.
+fn short_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.02, 2.0, 12))
+}
+
+/// 13 buckets from 100 ms on, each twice the one before.
+fn long_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.1, 2.0, 13))
+}
+
+/// Seconds, by namespace.
+struct Durations(Family<NamespaceLabels, Histogram, fn() -> Histogram>);
 
 impl Durations {
     fn observe(&self, namespace: &str, took: SignedDuration) {
@@ -108,8 +136,12 @@ impl Metrics {
     /// Adds every metric of the controller to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let shared = &self.shared;
-        let operations =
-            [("creation", &shared.creation), ("pause", &shared.pause), ("resume", &shared.resume)];
+        let operations = [
+            ("creation", &shared.creation),
+            ("pause", &shared.pause),
+            ("resume", &shared.resume),
+            ("recycle", &shared.recycle),
+        ];
         for (name, measured) in operations {
             let help = format!("Ends of a sandbox's {name} by result");
             registry.register(format!("sandbox_{name}"), help, measured.total.clone());
@@ -147,6 +179,7 @@ impl Metrics {
                 Operation::Creation => &shared.creation,
                 Operation::Pause => &shared.pause,
                 Operation::Resume => &shared.resume,
+                Operation::Recycle => &shared.recycle,
             };
             let namespace = new.or(old).and_then(kube::ResourceExt::namespace).unwrap_or_default();
             let labels = ResultLabels { namespace: namespace.clone(), result: result(succeeded) };

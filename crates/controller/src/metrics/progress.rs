@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use contract::conditions::{self, types};
+use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxPhase};
 use contract::state::{is_ready, owning_set};
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +19,8 @@ pub(super) enum Operation {
     Pause,
     /// From phase Resuming until it is ready.
     Resume,
+    /// From phase Recycling until it is back in its pool.
+    Recycle,
 }
 
 /// An operation that has ended.
@@ -64,6 +66,7 @@ fn begun(old: Option<&Sandbox>, new: &Sandbox) -> Option<Operation> {
         (Some(before), now) if before == now => None,
         (Some(_), SandboxPhase::Paused) => Some(Operation::Pause),
         (Some(_), SandboxPhase::Resuming) => Some(Operation::Resume),
+        (Some(_), SandboxPhase::Recycling) => Some(Operation::Recycle),
         _ => None,
     }
 }
@@ -77,9 +80,19 @@ fn outcome(operation: Operation, sandbox: &Sandbox) -> Option<bool> {
     match (operation, phase(sandbox)) {
         (_, SandboxPhase::Failed | SandboxPhase::Succeeded) => Some(false),
         (Operation::Creation | Operation::Resume, SandboxPhase::Running) if is_ready(sandbox) => Some(true),
+        (Operation::Recycle, SandboxPhase::Running) => Some(true),
+        (Operation::Recycle, SandboxPhase::Recycling) => recycling_failed(sandbox).then_some(false),
         (Operation::Pause, SandboxPhase::Paused) if is_paused() => Some(true),
         _ => None,
     }
+}
+
+fn recycling_failed(sandbox: &Sandbox) -> bool {
+    let status = sandbox.status.as_ref();
+    let condition = status.and_then(|status| conditions::find(&status.conditions, types::RECYCLING));
+    condition.is_some_and(|it| {
+        [reasons::RECYCLING_FAILED, reasons::RECYCLING_TIMEOUT].contains(&it.reason.as_str())
+    })
 }
 
 fn phase(sandbox: &Sandbox) -> SandboxPhase {

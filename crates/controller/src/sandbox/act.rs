@@ -15,14 +15,16 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch};
 use serde_json::json;
 
-use super::decide::{Action, decide_with, is_owned, owner_mismatch};
+use super::decide::{Action, Circumstances, decide_about, is_owned, owner_mismatch};
 use super::pod::build;
+use super::recycle::{self, Recycling};
 use super::status::merge_patch;
-use super::{in_place, pause};
+use super::{in_place, pause, recycled};
 use crate::announce::Announcement;
 use crate::api::{Context, delete_exactly, has_code, message_of, parameters, patch_parameters};
 use crate::dispatch::Failure;
 use crate::queue::ObjectName;
+use crate::set;
 use crate::world::name_of;
 
 /// How long the processes of a pod have to end when it is stopped for a pause, in seconds (`kubernetes.md` §5.6).
@@ -35,6 +37,7 @@ pub(crate) async fn reconcile(
 ) -> Result<Option<Timestamp>, Failure> {
     let Some(sandbox) = context.world.sandbox(name) else {
         context.initialisations.forget(name);
+        context.unmounts.forget(name);
         return Ok(None);
     };
     let pod = pod_of(context, name, &sandbox).await?;
@@ -44,7 +47,10 @@ pub(crate) async fn reconcile(
     let attempt = context.initialisations.of(name, &sandbox);
     let now = context.now();
     let storage = storage_of(context, &sandbox, now).await?;
-    let mut decision = decide_with(&sandbox, pod.as_ref(), attempt.as_ref(), &storage, now);
+    let recycling = recycling_of(context, name, &sandbox, pod.as_ref()).await?;
+    let circumstances =
+        Circumstances { attempt: attempt.as_ref(), storage: &storage, recycling: recycling.as_ref() };
+    let mut decision = decide_about(&sandbox, pod.as_ref(), circumstances, now);
     let mut outcome = Ok(());
     for action in &decision.actions {
         outcome = act(context, &sandbox, pod.as_ref(), action, &mut decision.status).await;
@@ -69,14 +75,34 @@ async fn storage_of(context: &Context, sandbox: &Sandbox, now: Timestamp) -> Res
     Ok(runtime_client::may_hibernate(&context.client, sandbox).await?)
 }
 
+/// What recycling the Sandbox depends on, where that makes a difference now.
+async fn recycling_of(
+    context: &Context,
+    name: &ObjectName,
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+) -> Result<Option<Recycling>, Failure> {
+    if !recycle::depends_on_pool(sandbox) {
+        context.unmounts.forget(name);
+        return Ok(None);
+    }
+    let draft = set::draft_for(context, sandbox).await?.map(Box::new);
+    let unmounting = pod.and_then(kube::ResourceExt::uid).and_then(|pod| context.unmounts.of(name, &pod));
+    Ok(Some(Recycling { draft, unmounting, limits: context.recycling }))
+}
+
 /// The pod of the Sandbox as the watch knows it. Before a running sandbox is declared failed, the API is asked: after
-/// a restart the watch of pods may be behind that of sandboxes.
+/// a restart the watch of pods may be behind that of sandboxes. The same holds for one that is recycled: a pod that is
+/// still there must not be taken for one that is gone.
 async fn pod_of(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Result<Option<Pod>, Failure> {
     if let Some(pod) = context.world.pod(name) {
         return Ok(Some((*pod).clone()));
     }
-    let runs = sandbox.status.as_ref().is_some_and(|status| status.phase == SandboxPhase::Running);
-    if !runs {
+    let matters = sandbox
+        .status
+        .as_ref()
+        .is_some_and(|status| matches!(status.phase, SandboxPhase::Running | SandboxPhase::Recycling));
+    if !matters {
         return Ok(None);
     }
     let pods = context.namespaced::<Pod>(&name.namespace);
@@ -130,6 +156,16 @@ async fn act(
             None => Ok(()),
         },
         Action::DeleteSandbox => delete_sandbox(context, sandbox).await,
+        Action::KeepUntil(until) => {
+            let spec = json!({"shutdownTime": Time(*until)});
+            patch_exactly(context, sandbox, "set the end of", json!({}), spec).await
+        }
+        Action::Unmount { pod } => {
+            context.unmounts.start(context, &name_of(sandbox), sandbox.clone(), pod);
+            Ok(())
+        }
+        Action::ClearSandbox(cleared) => recycled::clear(context, sandbox, cleared).await,
+        Action::ReplaceSandbox(returned) => recycled::replace(context, returned).await,
         Action::DropFinalizer => drop_finalizer(context, sandbox).await,
         Action::InitialiseRuntime { container } => {
             let current = Sandbox { status: status.clone(), ..sandbox.clone() };

@@ -1,11 +1,11 @@
 //! The two deadlines of a Sandbox (`kubernetes.md` §5.7), as a pure function.
 //!
 //! ```text
-//! shutdownTime   strictly past ─► the Sandbox is deleted, in every phase
+//! shutdownTime   strictly past ─► the Sandbox is deleted, except while it is recycled
 //! pauseTime      reached       ─► spec.paused is set; never when the storage can't hibernate (DECISIONS 3)
 //! ```
 
-use contract::crd::Sandbox;
+use contract::crd::{Sandbox, SandboxPhase};
 use contract::duration::retention;
 use contract::hibernation::Verdict;
 use contract::names::annotations;
@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::Action;
+use super::{Action, recycle};
 
 /// What the deadlines ask for now.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,11 @@ pub(super) enum Due {
 
 /// What is due at `now` for a Sandbox whose storage says `storage`.
 pub(super) fn due(sandbox: &Sandbox, storage: &Verdict, now: Timestamp) -> Due {
+    // what is being cleaned is nobody's; only one whose cleaning failed has an end
+    if sandbox.status.as_ref().is_some_and(|it| it.phase == SandboxPhase::Recycling && !recycle::is_over(it))
+    {
+        return Due::Nothing;
+    }
     let pause = pause_is_due(sandbox, now) && *storage == Verdict::Possible;
     let shut_down = at(sandbox.spec.shutdown_time.as_ref()).is_some_and(|deadline| deadline < now);
     // A Sandbox that is to be kept once it is paused isn't deleted for being paused a little late.
@@ -39,7 +44,10 @@ pub(super) fn due(sandbox: &Sandbox, storage: &Verdict, now: Timestamp) -> Due {
 
 /// Whether the automatic pause is to happen, as far as the time goes.
 pub(super) fn pause_is_due(sandbox: &Sandbox, now: Timestamp) -> bool {
-    let over = sandbox.status.as_ref().is_some_and(|status| status.phase.is_final());
+    let over = sandbox
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_final() || status.phase == SandboxPhase::Recycling);
     let reached = at(sandbox.spec.pause_time.as_ref()).is_some_and(|deadline| deadline <= now);
     reached && !sandbox.spec.paused && !over
 }

@@ -13,8 +13,20 @@ use super::deadlines::{self, Due};
 use super::hook::Hook;
 use super::in_place::{self, Standing};
 use super::initialisation::{self, Attempt};
+use super::recycle::{self, Recycling};
 use super::{pause, ready, resume, status, upgrade};
 use crate::announce::Announcement;
+
+/// What a decision depends on besides the Sandbox, its pod and the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The last attempt to initialise the runtime again, if this process made one.
+    pub attempt: Option<&'a Attempt>,
+    /// Whether what is mounted lets the sandbox hibernate.
+    pub storage: &'a Verdict,
+    /// What recycling it depends on; needed where it is wanted or under way.
+    pub recycling: Option<&'a Recycling>,
+}
 
 /// One thing to do to the API.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +62,19 @@ pub enum Action {
         /// The revision that the pod then has.
         revision: String,
     },
-    /// Delete the Sandbox: its deadline has passed.
+    /// Delete the Sandbox: its deadline has passed, or it can't be recycled.
     DeleteSandbox,
+    /// Set the shutdownTime of a Sandbox that can't be recycled and is to be looked at.
+    KeepUntil(Timestamp),
+    /// Unmount everything in the pod of that UID, in the background.
+    Unmount {
+        /// The pod that is given up.
+        pod: String,
+    },
+    /// Take the network rules of its user away from the Sandbox, then write it as given: nothing of its claim is left.
+    ClearSandbox(Box<Sandbox>),
+    /// Write the Sandbox as given: its pool owns it again.
+    ReplaceSandbox(Box<Sandbox>),
     /// Let the Sandbox go.
     DropFinalizer,
     /// Initialise the runtime of the main container again and mount everything again, in the background.
@@ -95,6 +118,17 @@ pub fn decide_with(
     storage: &Verdict,
     now: Timestamp,
 ) -> Decision {
+    decide_about(sandbox, pod, Circumstances { attempt, storage, recycling: None }, now)
+}
+
+/// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`.
+pub fn decide_about(
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    circumstances: Circumstances<'_>,
+    now: Timestamp,
+) -> Decision {
+    let storage = circumstances.storage;
     if sandbox.metadata.deletion_timestamp.is_some() {
         return terminate(sandbox, pod);
     }
@@ -106,7 +140,7 @@ pub fn decide_with(
     if due == Due::ShutDown {
         return shut_down();
     }
-    let mut decision = live(sandbox, pod, attempt, storage, now);
+    let mut decision = live(sandbox, pod, circumstances, now);
     if let Due::Pause(action) = due {
         decision.actions.push(action);
     }
@@ -144,13 +178,8 @@ fn terminate(sandbox: &Sandbox, pod: Option<&Pod>) -> Decision {
     }
 }
 
-fn live(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    attempt: Option<&Attempt>,
-    storage: &Verdict,
-    now: Timestamp,
-) -> Decision {
+fn live(sandbox: &Sandbox, pod: Option<&Pod>, circumstances: Circumstances<'_>, now: Timestamp) -> Decision {
+    let attempt = circumstances.attempt;
     let old = sandbox.status.clone().unwrap_or_default();
     if old.phase.is_final() {
         return Decision::default();
@@ -167,11 +196,15 @@ fn live(
     };
     match old.phase {
         SandboxPhase::None | SandboxPhase::Pending => pending(sandbox, pod, now, &mut status, &mut decision),
-        SandboxPhase::Running => running(sandbox, pod, attempt, storage, now, &mut status, &mut decision),
+        SandboxPhase::Running => running(sandbox, pod, circumstances, now, &mut status, &mut decision),
         SandboxPhase::Paused => pause::follow(sandbox, pod, now, &mut status, &mut decision),
         SandboxPhase::Resuming => resume::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
         SandboxPhase::Upgrading => upgrade::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
-        // recycling is not this controller's business yet
+        SandboxPhase::Recycling => {
+            if let Some(recycling) = circumstances.recycling {
+                recycle::follow(sandbox, pod, recycling, now, &mut status, &mut decision);
+            }
+        }
         _ => {}
     }
     announce_phase(&old.phase, &status, &mut decision);
@@ -245,17 +278,19 @@ pub(super) fn own_pod<'a>(
     Some(pod)
 }
 
-/// §5.3, with the beginning of a pause or its refusal (§5.6), the in-place update (§5.8) and the runtime's
+/// §5.3, after the trigger of recycling (§1.8), with the beginning of a pause or its refusal (§5.6), the in-place update (§5.8) and the runtime's
 /// re-initialisation (§5.4), which comes after it: an update replaces what was initialised.
 fn running(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
-    attempt: Option<&Attempt>,
-    storage: &Verdict,
+    Circumstances { attempt, storage, recycling }: Circumstances<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) {
+    if recycling.is_some() && recycle::begin(sandbox, pod, now, status, decision) {
+        return;
+    }
     let alive = pod.filter(|pod| is_owned(sandbox, pod) && pod.metadata.deletion_timestamp.is_none());
     let Some(pod) = alive else {
         status.phase = SandboxPhase::Failed;
@@ -344,6 +379,10 @@ fn announce_phase(before: &SandboxPhase, status: &SandboxStatus, decision: &mut 
         SandboxPhase::Upgrading if *before == SandboxPhase::Paused => {
             Announcement::normal(reason, "Sandbox is paused and wakes up for an upgrade")
         }
+        SandboxPhase::Running if *before == SandboxPhase::Recycling => {
+            Announcement::normal(reason, "Sandbox recycled")
+        }
+        SandboxPhase::Recycling => Announcement::normal(reason, "Recycle sandbox"),
         SandboxPhase::Upgrading => Announcement::normal(reason, "Sandbox is upgraded, its pod is replaced"),
         SandboxPhase::Running => Announcement::normal(reason, "Sandbox started"),
         SandboxPhase::Paused => Announcement::normal(reason, "Sandbox is paused, its pod goes"),

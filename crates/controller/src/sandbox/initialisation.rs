@@ -159,7 +159,7 @@ fn settle(status: &mut SandboxStatus, main: &str, mounting: Option<&str>, replac
 }
 
 /// A claim initialises the runtime itself; what becomes of the sandbox is open until it is acknowledged.
-fn is_being_claimed(sandbox: &Sandbox) -> bool {
+pub(super) fn is_being_claimed(sandbox: &Sandbox) -> bool {
     sandbox.annotations().contains_key(annotations::CLAIM_UNACKNOWLEDGED_UNTIL)
 }
 

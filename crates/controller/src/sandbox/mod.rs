@@ -4,6 +4,7 @@
 //! Sandbox + pod + storage + now ─► decide ─► actions (create pod, delete, …), status, events, next deadline
 //!                                       │
 //!                                    act: the API calls; a pod that can't be made ends up in the status
+//!                                    recycle: back to the pool, with unmount beside the turns
 //!                                    in_place: what of a changed template reaches the running pod
 //!                                    initialise: the runtime of a replaced container and its mounts, beside the turns
 //! ```
@@ -20,15 +21,20 @@ mod of_generation;
 mod pause;
 mod pod;
 mod ready;
+mod recycle;
+mod recycled;
 mod resume;
 mod status;
+mod unmount;
 mod upgrade;
 mod wake;
 
 pub(crate) use act::reconcile;
-pub use decide::{Action, Decision, decide, decide_with};
+pub use decide::{Action, Circumstances, Decision, decide, decide_about, decide_with};
 pub use hook::Hook;
 pub use initialisation::{Attempt, Progress};
 pub(crate) use initialise::Initialisations;
 pub use pod::{PodParts, build as build_pod};
+pub use recycle::{Recycling, RecyclingLimits, Unmounting};
 pub(crate) use status::{difference, merge_patch};
+pub(crate) use unmount::Unmounts;

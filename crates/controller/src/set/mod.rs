@@ -23,4 +23,4 @@ pub use generate::sandbox as generated_sandbox;
 pub use history::{KEPT as KEPT_TEMPLATES, Marks, marks};
 pub(crate) use plan::scaled;
 pub use plan::{Observed, Plan, plan};
-pub(crate) use revision::Remembered;
+pub(crate) use revision::{Remembered, draft_for};

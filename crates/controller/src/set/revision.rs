@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::crd::template::check;
-use contract::crd::{SandboxSet, SandboxTemplate, SandboxTemplateSpec};
+use contract::crd::{Sandbox, SandboxSet, SandboxTemplate, SandboxTemplateSpec};
 use contract::errors::{Code, Problem};
 use contract::hash;
-use contract::names::annotations;
+use contract::names::{annotations, labels};
 use kube::api::{ObjectMeta, Patch};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
@@ -50,6 +50,33 @@ pub(super) struct Target {
     pub(super) template_name: String,
     /// Pod template in use.
     pub(super) template: Value,
+}
+
+/// What the pool of `sandbox` would make now, or in words why there is none. Nothing is written.
+pub(crate) async fn draft_for(
+    context: &Context,
+    sandbox: &Sandbox,
+) -> Result<Result<Sandbox, String>, Failure> {
+    let Some(pool) = sandbox.labels().get(labels::SANDBOX_POOL) else {
+        return Ok(Err(format!("it has no label {}, so it belongs to no pool", labels::SANDBOX_POOL)));
+    };
+    let namespace = sandbox.namespace().unwrap_or_default();
+    let found = context.namespaced::<SandboxSet>(&namespace).get_opt(pool).await;
+    let object = format!("SandboxSet {pool}");
+    let found = found.map_err(|source| Failure::Api { action: "get", object, source })?;
+    let Some(set) = found.filter(|set| set.metadata.deletion_timestamp.is_none()) else {
+        return Ok(Err(format!("SandboxSet {pool} is gone")));
+    };
+    let template = match (&set.spec.template, &set.spec.template_ref) {
+        (Some(template), _) => Some(template.clone()),
+        (None, Some(reference)) => referred(context, &set, &reference.name).await?,
+        (None, None) => None,
+    };
+    let Some(template) = template else {
+        return Ok(Err(format!("SandboxSet {pool} has no template that can be used")));
+    };
+    let revision = hash::set_revision(&set.spec, Some(&template));
+    Ok(Ok(super::generate::sandbox(&set, &revision, &template)))
 }
 
 /// Finds the target; an inline template is stored as an owned `SandboxTemplate` on the way.
