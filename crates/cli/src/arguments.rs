@@ -298,7 +298,7 @@ impl From<OssMounterName> for OssMounter {
 /// Benchmarks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum BenchName {
-    /// Start to verdict of `oss-single-mount`, create with one mount, pause, resume, memory.
+    /// Start to verdict of `oss-single-mount`; create, pause, resume and in-place upgrade with one mount; memory.
     Boot,
     /// The OSS mounter beside `s3fs`, three mounts in one create, 200 creates.
     Mounts,
