@@ -11,12 +11,20 @@ use tokio::io::AsyncReadExt as _;
 /// How long a container may take to show its table; a file system that hangs must not hang whoever asks.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Prints the mount table.
+const TABLE: &str = "cat /proc/self/mountinfo";
+
 /// Prints the mount table, an empty line, and the links of the root file system, each with its destination, every one of
-/// them with a NUL at its end; not those in the system's own folders.
+/// them with a NUL at its end; not those in the system's own folders. A `find` that can't print them itself has it done.
 /// `-xdev` keeps out of file systems that may not answer.
-const SCRIPT: &str = r#"cat /proc/self/mountinfo; echo
-find / -xdev \( -path /bin -o -path /boot -o -path /dev -o -path /lib -o -path /lib64 -o -path /proc -o -path /sbin -o -path /sys -o -path /usr \) -prune \
-  -o -type l -exec sh -c 'for link; do printf "%s\0" "$link"; readlink -n "$link"; printf "\0"; done' sh {} + 2>/dev/null"#;
+const TABLE_AND_LINKS: &str = r#"cat /proc/self/mountinfo; echo
+links() {
+  find / -xdev \( -path /bin -o -path /boot -o -path /dev -o -path /lib -o -path /lib64 -o -path /proc -o -path /sbin -o -path /sys -o -path /usr \) -prune \
+    -o -type l "$@" 2>/dev/null
+}
+if find / -maxdepth 0 -printf '' 2>/dev/null; then links -printf '%p\0%l\0'
+else links -exec sh -c 'for link; do printf "%s\0" "$link"; readlink -n "$link"; printf "\0"; done' sh {} +
+fi"#;
 
 /// Why a table could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -64,22 +72,41 @@ impl Table {
 
 /// The table of a pod's main container, which is its first.
 pub(crate) async fn read(client: &Client, namespace: &str, pod: &str) -> Result<Table, TableError> {
+    print(client, namespace, pod, TABLE_AND_LINKS).await
+}
+
+/// The same without the links, whose search is work.
+pub(crate) async fn read_without_links(
+    client: &Client,
+    namespace: &str,
+    pod: &str,
+) -> Result<Table, TableError> {
+    print(client, namespace, pod, TABLE).await
+}
+
+async fn print(client: &Client, namespace: &str, pod: &str, script: &str) -> Result<Table, TableError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let name = format!("{namespace}/{pod}");
     let failed = |source| TableError::Exec { pod: name.clone(), source };
     let found = api.get_opt(pod).await.map_err(failed)?;
     let container = found.and_then(|pod| pod.spec).and_then(|spec| spec.containers.into_iter().next());
     let container = container.ok_or_else(|| TableError::NoPod(name.clone()))?.name;
-    let reading = output(&api, pod, &name, &container);
+    let reading = output(&api, pod, &name, &container, script);
     let text =
         tokio::time::timeout(LIMIT, reading).await.map_err(|_| TableError::Late { pod: name.clone() })??;
     Ok(parse(&text, container))
 }
 
-async fn output(api: &Api<Pod>, pod: &str, name: &str, container: &str) -> Result<String, TableError> {
+async fn output(
+    api: &Api<Pod>,
+    pod: &str,
+    name: &str,
+    container: &str,
+    script: &str,
+) -> Result<String, TableError> {
     let parameters = AttachParams::default().container(container).stdin(false).stdout(true).stderr(true);
     let mut attached = api
-        .exec(pod, ["sh", "-c", SCRIPT], &parameters)
+        .exec(pod, ["sh", "-c", script], &parameters)
         .await
         .map_err(|source| TableError::Exec { pod: name.to_owned(), source })?;
     let status = attached.take_status();

@@ -53,7 +53,7 @@ impl Mounts {
     }
 
     async fn look(&self, known: &mut BTreeMap<(String, String), Storage>, namespace: &str, pod: &str) {
-        let table = match tables::read(&self.client, namespace, pod).await {
+        let table = match tables::read_without_links(&self.client, namespace, pod).await {
             Ok(table) => table,
             // A container that isn't up yet, or no more: its end is told by its status.
             Err(error) => return tracing::debug!(pod, %error, "a mount table was not read"),
