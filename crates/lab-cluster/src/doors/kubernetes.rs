@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::body::{self, LARGEST};
+use super::fields;
 use super::rules::{self, Passage, Translated};
 use crate::configuration::Configuration;
 use crate::names::{Names, Write, into_object, requests};
@@ -82,9 +83,9 @@ impl KubernetesDoor {
         {
             configuration.remember().await?;
         }
-        let query = head.uri.query().unwrap_or_default();
+        let query = fields::translated(&self.names, to, head.uri.query().unwrap_or_default());
         let narrowed = to.labelled && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE);
-        let query = if narrowed { rules::with_label(&self.names, query) } else { query.to_owned() };
+        let query = if narrowed { rules::with_label(&self.names, &query) } else { query };
         let uri = if query.is_empty() { to.path.clone() } else { format!("{}?{query}", to.path) };
         let mut request = http::Request::builder().method(head.method.clone()).uri(uri);
         if let Some(headers) = request.headers_mut() {

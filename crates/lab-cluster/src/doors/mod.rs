@@ -3,6 +3,7 @@
 
 mod body;
 mod e2b;
+mod fields;
 mod kubernetes;
 mod path;
 mod rules;
