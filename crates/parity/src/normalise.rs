@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use contract::names::labels;
 use journal::{Entry, source};
 use regex::Regex;
 use serde_json::Value;
@@ -112,10 +113,13 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<id>"),
         (r"\b(sha256:)?[0-9a-f]{16,64}\b", "<id>"),
         (r"\bof revision [0-9a-z]{6,12}\b", "of revision <id>"),
+        (r"\bResource Version: +\d+", "Resource Version: <number>"),
         (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d:?\d\d( UTC)?)?", "<time>"),
         (r"\b(\d{1,3}\.){3}\d{1,3}(:\d{1,5})?\b", "<address>"),
         (r"\b(localhost|host\.docker\.internal):\d{1,5}\b", "<address>"),
         (r"\b\d+(\.\d+)? ?(ns|µs|us|ms|s)\b", "<duration>"),
+        // Columns of a table of kubectl.
+        ("<duration> {2,}", "<duration>  "),
     ];
     let compiled = rules
         .into_iter()
@@ -145,7 +149,8 @@ const MEASUREMENTS: &[&str] = &[
 const REQUESTS: &[&str] = &["requests", "agents.kruise.io/template-hash", "currentRevision"];
 
 /// Fields that name a node, or one of its containers.
-const NODES: &[&str] = &["nodeName", "agents.kruise.io/initialized-container"];
+const NODES: &[&str] =
+    &["nodeName", "agents.kruise.io/initialized-container", "agents.kruise.io/mounting-containers"];
 
 /// Whether `name` is `start`, a dash and so many drawn letters and digits.
 fn is_drawn(name: &str, start: &str, length: usize) -> bool {
@@ -166,6 +171,13 @@ impl Normalisers {
                         && entry.body["kind"] != "Event"
                     {
                         names.insert(name.to_owned(), format!("{start}*"));
+                    }
+                    // The controller draws the names of sandboxes that it makes for a SandboxClaim.
+                    let pool = metadata["labels"][labels::SANDBOX_POOL].as_str();
+                    if let Some((name, pool)) = metadata["name"].as_str().zip(pool)
+                        && is_drawn(name, pool, 5)
+                    {
+                        names.insert(name.to_owned(), format!("{pool}-*"));
                     }
                 }
                 // The manager draws the names of sandboxes that it makes itself.

@@ -93,6 +93,30 @@ fn the_order_of_steps_counts() {
 }
 
 #[test]
+fn names_that_the_controller_drew_are_learned_from_the_pools_label() {
+    let journal = |end: &str, pool: &str| {
+        let name = format!("pool-{end}");
+        let metadata = json!({"name": name, "labels": {"agents.kruise.io/sandbox-pool": pool}});
+        let object =
+            json!({"apiVersion": "agents.kruise.io/v1alpha1", "kind": "Sandbox", "metadata": metadata});
+        [
+            entry("kubernetes", "ADDED", &format!("Sandbox/default/{name}"), object),
+            outcome(1, json!(format!("Sandbox {name}"))),
+        ]
+    };
+    let comparison = compared(&journal("hb64t", "pool"), &journal("x7k2p", "pool"));
+    assert!(comparison.holds(), "{}", table(&comparison));
+    assert!(!compared(&journal("hb64t", "other"), &journal("x7k2p", "other")).holds());
+}
+
+#[test]
+fn the_width_of_a_column_of_durations_is_no_difference() {
+    let described = |age: &str| [outcome(1, json!(format!("Normal  Started  {age} controller")))];
+    let comparison = compared(&described("1s   "), &described("12s  "));
+    assert!(comparison.holds(), "{}", table(&comparison));
+}
+
+#[test]
 fn generated_names_are_learned_from_the_objects_wherever_they_stand() {
     let journal = |end: &str| {
         let name = format!("pool-{end}");
