@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use system_tests::{Kubectl, Outcome, assert_same_verdicts, mountlab, repository, run, wait_until};
+use system_tests::{Kubectl, Outcome, assert_same_verdicts, machine, mountlab, repository, run, wait_until};
 
 /// Limit of a run that has to make the images and the cluster first.
 const LIMIT: Duration = Duration::from_mins(60);
@@ -66,13 +66,9 @@ fn an_image_that_cannot_be_had_is_named(folder: &Path) {
     }
     let clusters = cache.join("mountlab/kind/clusters/mountlab");
     assert!(!clusters.exists(), "a cluster was begun: {outcome}");
-    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
-    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
     let place = cache.display().to_string();
-    let left: Vec<_> = lines
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(&place))
-        .collect();
+    let processes = machine::processes();
+    let left: Vec<_> = processes.values().filter(|process| process.command.contains(&place)).collect();
     assert!(left.is_empty(), "processes are left: {left:?}");
 }
 

@@ -2,15 +2,15 @@
 //! and wake-up; and the lab's memory.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clock::SystemClock;
 use contract::names::metadata_keys;
 use e2b_client::{Client, CreateRequest, Settings};
-use lab::{Backend, Lab, SharedPart, UpOptions};
+use lab::{Backend, Lab};
 
 use crate::document::{self, BUCKET};
-use crate::error::io;
+use crate::in_lab::in_lab;
 use crate::peer::S3fs;
 use crate::pool::{self, TEMPLATE};
 use crate::{BenchError, Figure, Options, Unit, upgrade};
@@ -28,28 +28,13 @@ const UPGRADE_LIMIT: f64 = 300.0;
 /// What a lab with four warm sandboxes may hold (mebibytes).
 const MEMORY_LIMIT: f64 = 250.0;
 
-/// How long the lab may take to come up.
-pub(crate) const START_DEADLINE: Duration = Duration::from_secs(60);
-
 /// Creates `rounds` sandboxes one after the other, each on a full pool.
 pub(crate) async fn measure(
     backend: &dyn Backend,
     options: &Options,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Figure>, BenchError> {
-    let folder = tempfile::tempdir().map_err(io("make a folder for the lab"))?;
-    let up = UpOptions {
-        name: "bench".to_owned(),
-        seed: 1,
-        directory: folder.path().to_path_buf(),
-        deadline: START_DEADLINE,
-        needed: Vec::new(),
-        uses: SharedPart::ALL.into(),
-    };
-    let lab = backend.up(up).await?;
-    let outcome = measure_on(lab.as_ref(), options.rounds, progress).await;
-    lab.down().await?;
-    outcome
+    in_lab(backend, async |lab| measure_on(lab, options.rounds, progress).await).await
 }
 
 async fn measure_on(

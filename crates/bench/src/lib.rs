@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod figure;
 mod files;
+mod in_lab;
 mod many;
 mod mounts;
 mod nas;

@@ -5,13 +5,14 @@ use std::path::Path;
 use clock::SystemClock;
 use contract::names::drivers;
 use e2b_client::{Client, Settings};
-use lab::{Backend, Lab, ObjectStore, SharedPart, UpOptions};
+use lab::{Backend, Lab, ObjectStore};
 
 use crate::agent::{Agent, Volume};
-use crate::create::{START_DEADLINE, client};
+use crate::create::client;
 use crate::document::{self, BUCKET};
 use crate::error::io;
 use crate::files::{self, Times};
+use crate::in_lab::in_lab;
 use crate::peer::S3fs;
 use crate::{BenchError, Figure, Options, Unit, many, nas};
 
@@ -41,19 +42,7 @@ pub(crate) async fn measure(
     options: &Options,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Figure>, BenchError> {
-    let folder = tempfile::tempdir().map_err(io("make a folder for the lab"))?;
-    let up = UpOptions {
-        name: "bench".to_owned(),
-        seed: 1,
-        directory: folder.path().to_path_buf(),
-        deadline: START_DEADLINE,
-        needed: Vec::new(),
-        uses: SharedPart::ALL.into(),
-    };
-    let lab = backend.up(up).await?;
-    let outcome = measure_on(lab.as_ref(), options, progress).await;
-    lab.down().await?;
-    outcome
+    in_lab(backend, async |lab| measure_on(lab, options, progress).await).await
 }
 
 async fn measure_on(

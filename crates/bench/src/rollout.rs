@@ -13,16 +13,16 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use journal::{Entry, source};
 use kube::api::PostParams;
-
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource, ResourceExt as _};
-use lab::{Backend, Lab, SharedPart, UpOptions};
+use lab::{Backend, Lab};
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::create::{START_DEADLINE, mebibytes, milliseconds};
+use crate::create::{mebibytes, milliseconds};
 use crate::document::{self, BUCKET, kubernetes};
-use crate::error::io;
+use crate::in_lab::in_lab;
 use crate::pool::{self, TEMPLATE};
 use crate::{BenchError, Figure, Unit};
 
@@ -40,19 +40,7 @@ pub(crate) async fn measure(
     backend: &dyn Backend,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Figure>, BenchError> {
-    let folder = tempfile::tempdir().map_err(io("make a folder for the lab"))?;
-    let up = UpOptions {
-        name: "bench".to_owned(),
-        seed: 1,
-        directory: folder.path().to_path_buf(),
-        deadline: START_DEADLINE,
-        needed: Vec::new(),
-        uses: SharedPart::ALL.into(),
-    };
-    let lab = backend.up(up).await?;
-    let outcome = measure_on(lab.as_ref(), progress).await;
-    lab.down().await?;
-    outcome
+    in_lab(backend, async |lab| measure_on(lab, progress).await).await
 }
 
 async fn measure_on(lab: &dyn Lab, progress: &(dyn Fn(&str) + Sync)) -> Result<Vec<Figure>, BenchError> {
@@ -201,8 +189,10 @@ fn gaps(entries: &[Arc<Entry>]) -> Gaps {
 
 /// The sandbox that the entry shows, if it is one of those that are upgraded.
 fn sandbox(entry: &Entry) -> Option<Sandbox> {
-    let is_of_kind = entry.source == source::KUBERNETES && entry.subject.starts_with("Sandbox/");
-    let sandbox: Sandbox = serde_json::from_value(entry.body.clone()).ok().filter(|_| is_of_kind)?;
+    if entry.source != source::KUBERNETES || !entry.subject.starts_with("Sandbox/") {
+        return None;
+    }
+    let sandbox = Sandbox::deserialize(&entry.body).ok()?;
     sandbox.labels().contains_key(LABEL).then_some(sandbox)
 }
 

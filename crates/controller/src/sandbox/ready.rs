@@ -46,15 +46,11 @@ const ORDINARY_WAITS: [&str; 2] = ["PodInitializing", "ContainerCreating"];
 /// What keeps a container of a pod from starting, if anything does.
 pub(super) fn obstacle(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let containers =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    containers
-        .filter_map(|container| Some((container, container.state.as_ref()?.waiting.as_ref()?)))
-        .find_map(|(container, waiting)| {
-            let reason = waiting.reason.as_deref().filter(|reason| !ORDINARY_WAITS.contains(reason))?;
-            let message = waiting.message.as_deref().unwrap_or_default();
-            Some(format!("container {} does not start: {reason}: {message}", container.name))
-        })
+    all_waiting(status).find_map(|(name, waiting)| {
+        let reason = waiting.reason.as_deref().filter(|reason| !ORDINARY_WAITS.contains(reason))?;
+        let message = waiting.message.as_deref().unwrap_or_default();
+        Some(format!("container {name} does not start: {reason}: {message}"))
+    })
 }
 
 /// Says what keeps the first pod of a sandbox from starting, as long as something does.
@@ -71,7 +67,13 @@ pub(super) fn explain_pending(status: &mut SandboxStatus, pod: &Pod, now: Timest
 }
 
 fn waiting(status: &PodStatus) -> Option<&ContainerStateWaiting> {
-    let mut containers =
+    all_waiting(status).next().map(|(_, waiting)| waiting)
+}
+
+/// The containers that wait, by name, in the order in which they start.
+fn all_waiting(status: &PodStatus) -> impl Iterator<Item = (&str, &ContainerStateWaiting)> {
+    let containers =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    containers.find_map(|container| container.state.as_ref()?.waiting.as_ref())
+    containers
+        .filter_map(|container| Some((container.name.as_str(), container.state.as_ref()?.waiting.as_ref()?)))
 }

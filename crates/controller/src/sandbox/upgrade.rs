@@ -43,12 +43,32 @@ pub(super) fn begin(
         of_generation::set(sandbox, status, types::UPGRADING, false, reason, message, now);
         return false;
     }
+    enter(status);
+    prepare(sandbox, now, status);
+    true
+}
+
+/// Enters phase Upgrading; what an update of before said is forgotten.
+pub(super) fn enter(status: &mut SandboxStatus) {
     status.phase = SandboxPhase::Upgrading;
     for kind in [types::UPGRADING, types::INPLACE_UPDATE] {
         conditions::remove(&mut status.conditions, kind);
     }
-    prepare(sandbox, now, status);
-    true
+}
+
+/// There is nothing to upgrade any more: the Sandbox runs on with the pod that it has.
+pub(super) fn leave(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    attempt: Option<&Attempt>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    status.phase = SandboxPhase::Running;
+    conditions::remove(&mut status.conditions, types::UPGRADING);
+    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
+    ready::sync(status, pod, held, now);
 }
 
 /// Phase Upgrading: the old pod goes, a new one is made, and once it is ready with its mounts the Sandbox runs.
@@ -111,10 +131,7 @@ fn before(
     pod_status::copy_pod(status, pod);
     if is_current(sandbox, pod) {
         // the template was put back
-        status.phase = SandboxPhase::Running;
-        conditions::remove(&mut status.conditions, types::UPGRADING);
-        let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
-        return ready::sync(status, pod, held, now);
+        return leave(sandbox, pod, attempt, now, status, decision);
     }
     let has_ended = matches!(ready::pod_phase(pod), "Succeeded" | "Failed");
     let hook = Hook::PreUpgrade;

@@ -8,7 +8,7 @@
 //! `spec.paused` stays as it is: after its upgrade the Sandbox pauses again.
 
 use contract::conditions::{self, reasons, types};
-use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
+use contract::crd::{Sandbox, SandboxStatus};
 use contract::names::{annotations, events};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -27,10 +27,7 @@ pub(super) fn is_wanted(sandbox: &Sandbox) -> bool {
 
 /// Begins it.
 pub(super) fn begin(now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
-    status.phase = SandboxPhase::Upgrading;
-    for kind in [types::UPGRADING, types::INPLACE_UPDATE] {
-        conditions::remove(&mut status.conditions, kind);
-    }
+    upgrade::enter(status);
     upgrade::hold(status, reasons::RESUMING, "the sandbox wakes up to be upgraded", now);
     let message = "The paused sandbox is woken with the template it was paused with";
     decision.events.push(Announcement::normal(events::UPGRADE_RESUMING, message));
@@ -78,8 +75,5 @@ pub(super) fn follow(
     if is_wanted(sandbox) {
         return upgrade::hold(status, reasons::RESUME_SUCCEED, "waits for the new template", now);
     }
-    status.phase = SandboxPhase::Running;
-    conditions::remove(&mut status.conditions, types::UPGRADING);
-    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
-    ready::sync(status, pod, held, now);
+    upgrade::leave(sandbox, pod, attempt, now, status, decision);
 }
