@@ -1,5 +1,6 @@
 //! Pause and wake-up of a claimed sandbox (`kubernetes.md` §5.6, §5.7, `storage.md` §7).
 
+use contract::resolve::DriverList;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::{Api, ResourceExt as _};
@@ -102,6 +103,39 @@ async fn a_volume_that_went_while_paused_keeps_the_sandbox_from_being_ready_unti
     assert!(!is_ready(&failed[0]));
     lab.volume("demo").await;
     lab.sandbox_with_time("ready", is_ready).await;
+}
+
+#[tokio::test]
+async fn a_driver_that_the_controller_may_not_use_keeps_a_woken_sandbox_from_being_ready() {
+    let mut lab = Lab::bare().await;
+    let first = lab.start_controller();
+    lab.start_kubelet();
+    let runtime = willing_runtime().await;
+    let (old, _) = asleep(&lab, &runtime).await;
+    first.abort();
+    // as an operator would who lists drivers on the manager and forgets one on the controller
+    let second = lab.start_controller_with(|options| {
+        options.drivers = DriverList::from_variable(Some("nasplugin.csi.alibabacloud.com"));
+    });
+    wake(&lab).await;
+    new_pod(&lab, old.metadata.uid.as_ref()).await;
+    contain(&lab, "second").await;
+    let told = lab.event("RuntimeInitializeFailed").await;
+    assert!(told.contains("ossplugin.csi.alibabacloud.com"), "{told}");
+    let failed = lab
+        .until::<Sandbox>("it says why", |all| {
+            initialized(&all[0]).is_some_and(|(_, reason, text)| {
+                reason == "Failed" && text.contains("driver ossplugin.csi.alibabacloud.com is not supported")
+            })
+        })
+        .await;
+    assert!(!is_ready(&failed[0]));
+    let asked = runtime.received_requests().await.expect("recorded");
+    assert!(asked.iter().all(|request| request.url.path() != "/v1/storage/mounts"), "no mount was tried");
+    second.abort();
+    lab.start_controller_with(|options| options.drivers = DriverList::from_variable(None));
+    let ready = lab.sandbox_with_time("ready without any list", is_ready).await;
+    assert_eq!(initialized(&ready), Some(("True", "Succeeded", "")));
 }
 
 #[tokio::test]
