@@ -187,6 +187,13 @@ pub fn ttl(text: &str) -> Option<Duration> {
     Duration::try_from(duration).ok().filter(|duration| !duration.is_zero())
 }
 
+/// The UID of the Sandbox for whose upgrade the Checkpoint was made: the Sandbox controls it. Nobody else can use it.
+pub fn upgraded(checkpoint: &Checkpoint) -> Option<&str> {
+    let owners = checkpoint.metadata.owner_references.as_deref().unwrap_or_default();
+    let owner = owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == "Sandbox")?;
+    Some(&owner.uid)
+}
+
 /// How many mounts `sandbox` has. A list that can't be read counts as one: there was something.
 pub fn mounts_of(sandbox: &Sandbox) -> usize {
     match sandbox.annotations().get(annotations::CSI_VOLUME_CONFIG) {

@@ -36,6 +36,10 @@ pub const PRE_UPGRADE_FAILED: &str = "PreUpgradeFailed";
 pub const POST_UPGRADE_FAILED: &str = "PostUpgradeFailed";
 /// A replacing upgrade is done.
 pub const UPGRADE_SUCCEEDED: &str = "UpgradeSucceeded";
+/// A checkpoint has the files of the pod that an upgrade replaces.
+pub const CHECKPOINT_SUCCEEDED: &str = "CheckpointSucceeded";
+/// The files of the pod that an upgrade would replace can't be kept, so it stays.
+pub const CHECKPOINT_FAILED: &str = "CheckpointFailed";
 /// The sandbox is being deleted and its pod goes.
 pub const SANDBOX_TERMINATING: &str = "SandboxTerminating";
 /// The runtime was initialised again and the mounts are back.

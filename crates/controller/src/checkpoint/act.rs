@@ -37,7 +37,13 @@ pub(crate) async fn reconcile(
     let decision = decide(&seen);
     match (&decision.action, &sandbox) {
         (Some(CheckpointAction::Order(order)), Some(sandbox)) => {
-            match make_companion(context, &checkpoint, sandbox).await {
+            // nothing but the very Sandbox is made from one of an upgrade
+            let companion = if checkpoint::upgraded(&checkpoint).is_some() {
+                Ok(())
+            } else {
+                make_companion(context, &checkpoint, sandbox).await
+            };
+            match companion {
                 // Waiting would not help: somebody else's object is in the way.
                 Err(taken @ Failure::TemplateTaken { .. }) => {
                     let status = refusal(&seen, &taken.to_string());
@@ -189,9 +195,12 @@ async fn give_order(
     let id =
         id.unwrap_or_else(|| contract::names::legacy_sandbox_id(&namespace(checkpoint), &sandbox.name_any()));
     notes.insert(annotations::SANDBOX_ID.to_owned(), id.into());
-    if let (None, Some(owner)) =
-        (checkpoint.annotations().get(annotations::OWNER), sandbox.annotations().get(annotations::OWNER))
-    {
+    // one of an upgrade is no snapshot of the sandbox's user
+    if let (None, None, Some(owner)) = (
+        checkpoint::upgraded(checkpoint),
+        checkpoint.annotations().get(annotations::OWNER),
+        sandbox.annotations().get(annotations::OWNER),
+    ) {
         notes.insert(annotations::OWNER.to_owned(), owner.clone().into());
     }
     let mut all = checkpoint.finalizers().to_vec();

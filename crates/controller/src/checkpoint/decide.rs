@@ -114,7 +114,7 @@ fn order(seen: &Observed<'_>) -> Result<Order, (&'static str, String)> {
         .ok_or_else(|| failed(format!("there is no Sandbox {name} in this namespace")))?;
     let phase = sandbox.status.as_ref().map_or(&SandboxPhase::None, |status| &status.phase);
     let runs = *phase == SandboxPhase::Running && (!sandbox.spec.paused || state::pause_is_refused(sandbox));
-    if !runs || !state::is_ready(sandbox) {
+    if !(runs && state::is_ready(sandbox) || waits_for(seen.checkpoint, sandbox)) {
         let phase = if phase.as_str().is_empty() { "new" } else { phase.as_str() };
         let asked = if sandbox.spec.paused { ", to be paused" } else { "" };
         let message = format!(
@@ -136,6 +136,14 @@ fn order(seen: &Observed<'_>) -> Result<Order, (&'static str, String)> {
         NodePower::Lacks(why) => Err((reasons::NOT_SUPPORTED, why.clone())),
         NodePower::Gone => Err(failed(format!("node {node} of Sandbox {name} is gone"))),
     }
+}
+
+/// Whether the Sandbox is being upgraded and waits for this very Checkpoint.
+fn waits_for(checkpoint: &Checkpoint, sandbox: &Sandbox) -> bool {
+    let status = sandbox.status.as_ref();
+    let told = status.and_then(|status| conditions::find(&status.conditions, types::UPGRADING));
+    checkpoint::upgraded(checkpoint) == sandbox.metadata.uid.as_deref()
+        && told.is_some_and(|told| told.reason == reasons::CHECKPOINTING)
 }
 
 /// A node is at it.

@@ -56,10 +56,13 @@ fn untouched(operation: &SandboxUpdateOps, sandbox: &Sandbox) -> Class {
         Err(why) => return Class::Unfit(why),
     };
     // one that an earlier operation left on its way is taken over
-    if sandbox.spec.template.as_ref() == Some(&template) && phase != SandboxPhase::Upgrading {
+    let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let stayed_behind = conditions::find(conditions, types::UPGRADING)
+        .is_some_and(|told| told.status == "False" && told.reason == reasons::CHECKPOINT_FAILED);
+    let is_behind = phase == SandboxPhase::Upgrading || stayed_behind;
+    if sandbox.spec.template.as_ref() == Some(&template) && !is_behind {
         return Class::Skipped;
     }
-    let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     if phase == SandboxPhase::Paused && !conditions::is_true(conditions, types::SANDBOX_PAUSED) {
         return Class::Pausing;
     }

@@ -1,6 +1,6 @@
 //! What is written into a sandbox, as merge patches of the version that was looked at.
 
-use contract::crd::{Sandbox, SandboxPhase, SandboxUpdateOps, UpdateOpsType};
+use contract::crd::{Sandbox, SandboxPhase, SandboxUpdateOps, UpdateOpsType, UpgradePolicyType};
 use contract::names::{annotations, labels};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -51,9 +51,14 @@ pub(super) fn mark_failed(sandbox: &Sandbox) -> Value {
     patch
 }
 
-/// Takes off everything that says that the operation handles the sandbox. An upgrade under way goes on.
+/// Takes off everything that says that the operation handles the sandbox. An upgrade under way goes on; one that keeps files has
+/// its policy still, for they would be lost without.
 pub(super) fn release(sandbox: &Sandbox) -> Value {
     let mut patch = settle(sandbox);
+    let policy = sandbox.spec.upgrade_policy.as_ref().and_then(|policy| policy.kind);
+    if phase(sandbox) == SandboxPhase::Upgrading && policy == Some(UpgradePolicyType::CheckpointRestore) {
+        patch["spec"] = json!({});
+    }
     patch["metadata"]["labels"][labels::UPDATE_OPS] = Value::Null;
     drop_trigger(&mut patch, sandbox);
     patch

@@ -19,7 +19,7 @@ use super::decide::{Action, Circumstances, decide_about, is_owned, owner_mismatc
 use super::pod::build;
 use super::recycle::{self, Recycling};
 use super::status::merge_patch;
-use super::{in_place, pause, recycled};
+use super::{in_place, pause, preserve, preserved, recycled};
 use crate::announce::Announcement;
 use crate::api::{Context, delete_exactly, has_code, message_of, parameters, patch_parameters};
 use crate::dispatch::Failure;
@@ -48,8 +48,17 @@ pub(crate) async fn reconcile(
     let now = context.now();
     let storage = storage_of(context, &sandbox, now).await?;
     let recycling = recycling_of(context, name, &sandbox, pod.as_ref()).await?;
-    let circumstances =
-        Circumstances { attempt: attempt.as_ref(), storage: &storage, recycling: recycling.as_ref() };
+    let kept = if preserve::may_have(&sandbox) {
+        context.world.checkpoints_of_upgrades(&sandbox)
+    } else {
+        Vec::new()
+    };
+    let circumstances = Circumstances {
+        attempt: attempt.as_ref(),
+        storage: &storage,
+        recycling: recycling.as_ref(),
+        kept: &kept,
+    };
     let mut decision = decide_about(&sandbox, pod.as_ref(), circumstances, now);
     let mut outcome = Ok(());
     for action in &decision.actions {
@@ -92,16 +101,15 @@ async fn recycling_of(
 }
 
 /// The pod of the Sandbox as the watch knows it. Before a running sandbox is declared failed, the API is asked: after
-/// a restart the watch of pods may be behind that of sandboxes. The same holds for one that is recycled: a pod that is
-/// still there must not be taken for one that is gone.
+/// a restart the watch of pods may be behind that of sandboxes. The same holds for one that is recycled or upgraded: a pod that
+/// is still there must not be taken for one that is gone.
 async fn pod_of(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Result<Option<Pod>, Failure> {
     if let Some(pod) = context.world.pod(name) {
         return Ok(Some((*pod).clone()));
     }
-    let matters = sandbox
-        .status
-        .as_ref()
-        .is_some_and(|status| matches!(status.phase, SandboxPhase::Running | SandboxPhase::Recycling));
+    let matters = sandbox.status.as_ref().is_some_and(|status| {
+        matches!(status.phase, SandboxPhase::Running | SandboxPhase::Recycling | SandboxPhase::Upgrading)
+    });
     if !matters {
         return Ok(None);
     }
@@ -109,9 +117,12 @@ async fn pod_of(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Resu
     pods.get_opt(&name.name).await.map_err(failed("get", format!("pod {name}")))
 }
 
-/// Whether a running Sandbox has no pod that stays.
+/// Whether a Sandbox that runs or is upgraded has no pod that stays.
 fn is_losing_its_pod(sandbox: &Sandbox, pod: Option<&Pod>) -> bool {
-    let runs = sandbox.status.as_ref().is_some_and(|status| status.phase == SandboxPhase::Running);
+    let runs = sandbox
+        .status
+        .as_ref()
+        .is_some_and(|status| matches!(status.phase, SandboxPhase::Running | SandboxPhase::Upgrading));
     runs && pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
 }
 
@@ -177,6 +188,9 @@ async fn act(
             context.initialisations.start_hook(context, &name_of(sandbox), current, *hook, attempt);
             Ok(())
         }
+        Action::TakeCheckpoint { name } => preserved::take(context, sandbox, name).await,
+        Action::RestoreFrom { id } => write_annotation(context, sandbox, annotations::RESTORE_FROM, id).await,
+        Action::DeleteCheckpoint { name, uid } => preserved::drop(context, sandbox, name, uid).await,
     }
 }
 
@@ -226,8 +240,11 @@ async fn create_pod(context: &Context, sandbox: &Sandbox) -> Result<(), Failure>
 /// DECISIONS 6: what was mounted in the sandbox that a clone comes from is not mounted in the clone. Said once, at its
 /// first pod.
 fn announce_origin(context: &Context, sandbox: &Sandbox) {
-    let wakes_up = sandbox.status.as_ref().is_some_and(|status| status.phase == SandboxPhase::Resuming);
-    let Some(id) = sandbox.annotations().get(annotations::RESTORE_FROM).filter(|_| !wakes_up) else { return };
+    let is_first = sandbox
+        .status
+        .as_ref()
+        .is_none_or(|status| !matches!(status.phase, SandboxPhase::Resuming | SandboxPhase::Upgrading));
+    let Some(id) = sandbox.annotations().get(annotations::RESTORE_FROM).filter(|_| is_first) else { return };
     let Some(origin) = context.world.checkpoint_of(&namespace(sandbox), id) else { return };
     let Some(count) = origin.annotations().get(annotations::SOURCE_MOUNTS) else { return };
     let own = if sandbox.annotations().contains_key(annotations::CSI_VOLUME_CONFIG) {

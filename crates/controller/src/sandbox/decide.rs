@@ -1,7 +1,9 @@
 //! What to do about one Sandbox (`kubernetes.md` §5.1 to §5.3, §5.7, §5.10), as a pure function.
 
+use std::sync::Arc;
+
 use contract::conditions::{self, reasons, types};
-use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
+use contract::crd::{Checkpoint, Sandbox, SandboxPhase, SandboxStatus};
 use contract::hash;
 use contract::hibernation::Verdict;
 use contract::names::{annotations, events, labels};
@@ -14,7 +16,7 @@ use super::hook::Hook;
 use super::in_place::{self, Standing};
 use super::initialisation::{self, Attempt};
 use super::recycle::{self, Recycling};
-use super::{pause, ready, resume, status, upgrade};
+use super::{pause, preserve, ready, resume, status, upgrade};
 use crate::announce::Announcement;
 
 /// What a decision depends on besides the Sandbox, its pod and the time.
@@ -26,6 +28,8 @@ pub struct Circumstances<'a> {
     pub storage: &'a Verdict,
     /// What recycling it depends on; needed where it is wanted or under way.
     pub recycling: Option<&'a Recycling>,
+    /// The Checkpoints that were made for upgrades of the Sandbox.
+    pub kept: &'a [Arc<Checkpoint>],
 }
 
 /// One thing to do to the API.
@@ -89,6 +93,23 @@ pub enum Action {
         /// What the attempt is known by, in place of a container's id.
         attempt: String,
     },
+    /// Make the Checkpoint of that name of the pod that an upgrade replaces.
+    TakeCheckpoint {
+        /// Its name.
+        name: String,
+    },
+    /// Have the Sandbox's pods made from a Checkpoint from now on.
+    RestoreFrom {
+        /// Its id.
+        id: String,
+    },
+    /// Delete a Checkpoint that no upgrade needs any more.
+    DeleteCheckpoint {
+        /// Its name.
+        name: String,
+        /// This one and no other of its name.
+        uid: String,
+    },
 }
 
 /// What to do about one Sandbox.
@@ -118,7 +139,7 @@ pub fn decide_with(
     storage: &Verdict,
     now: Timestamp,
 ) -> Decision {
-    decide_about(sandbox, pod, Circumstances { attempt, storage, recycling: None }, now)
+    decide_about(sandbox, pod, Circumstances { attempt, storage, recycling: None, kept: &[] }, now)
 }
 
 /// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`.
@@ -199,7 +220,9 @@ fn live(sandbox: &Sandbox, pod: Option<&Pod>, circumstances: Circumstances<'_>, 
         SandboxPhase::Running => running(sandbox, pod, circumstances, now, &mut status, &mut decision),
         SandboxPhase::Paused => pause::follow(sandbox, pod, now, &mut status, &mut decision),
         SandboxPhase::Resuming => resume::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
-        SandboxPhase::Upgrading => upgrade::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
+        SandboxPhase::Upgrading => {
+            upgrade::follow(sandbox, pod, attempt, circumstances.kept, now, &mut status, &mut decision);
+        }
         SandboxPhase::Recycling => {
             if let Some(recycling) = circumstances.recycling {
                 recycle::follow(sandbox, pod, recycling, now, &mut status, &mut decision);
@@ -283,7 +306,7 @@ pub(super) fn own_pod<'a>(
 fn running(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
-    Circumstances { attempt, storage, recycling }: Circumstances<'_>,
+    Circumstances { attempt, storage, recycling, kept }: Circumstances<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -292,24 +315,13 @@ fn running(
         return;
     }
     let alive = pod.filter(|pod| is_owned(sandbox, pod) && pod.metadata.deletion_timestamp.is_none());
-    let Some(pod) = alive else {
-        status.phase = SandboxPhase::Failed;
-        status.message = Some("Pod Not Found".to_owned());
-        conditions::set(
-            &mut status.conditions,
-            types::READY,
-            false,
-            reasons::POD_READY,
-            "Pod Not Found",
-            now,
-        );
-        return;
-    };
+    let Some(pod) = alive else { return lose_pod("Pod Not Found", now, status) };
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
         return finish(status, phase, now);
     }
+    preserve::tidy(sandbox, kept, decision);
     // an upgrade beats a pause (§1.8)
-    if upgrade::begin(sandbox, pod, now, status, decision) {
+    if upgrade::begin(sandbox, pod, now, status) {
         return;
     }
     if sandbox.spec.paused && *storage == Verdict::Possible {
@@ -327,6 +339,13 @@ fn running(
     }
     let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
     ready::sync(status, pod, held, now);
+}
+
+/// The pod has gone, and what was in it.
+pub(super) fn lose_pod(message: &str, now: Timestamp, status: &mut SandboxStatus) {
+    status.phase = SandboxPhase::Failed;
+    status.message = Some(message.to_owned());
+    conditions::set(&mut status.conditions, types::READY, false, reasons::POD_READY, message, now);
 }
 
 pub(super) fn finish(status: &mut SandboxStatus, pod_phase: &str, now: Timestamp) {

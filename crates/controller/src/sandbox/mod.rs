@@ -6,6 +6,7 @@
 //!                                    act: the API calls; a pod that can't be made ends up in the status
 //!                                    recycle: back to the pool, with unmount beside the turns
 //!                                    in_place: what of a changed template reaches the running pod
+//!                                    preserve: the files of an upgraded sandbox, by a Checkpoint
 //!                                    initialise: the runtime of a replaced container and its mounts, beside the turns
 //! ```
 
@@ -20,6 +21,8 @@ mod initialise;
 mod of_generation;
 mod pause;
 mod pod;
+mod preserve;
+mod preserved;
 mod ready;
 mod recycle;
 mod recycled;

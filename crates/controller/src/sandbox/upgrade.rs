@@ -1,46 +1,45 @@
 //! Replacing upgrade (`kubernetes.md` §5.9), as pure functions: the pod goes and one of the new template comes.
 //!
 //! ```text
-//! Running, template ≠ pod, upgradePolicy ─► Upgrading: PreUpgrade ─► UpgradePod: old pod deleted, new one made, ready, mounts back
-//!     ─► PostUpgrade ─► Running
-//!     └► what this controller can't do: stays Running, condition and one event
+//! Running, template ≠ pod, upgradePolicy ─► Upgrading: PreUpgrade ─► Checkpointing ─► UpgradePod: old pod deleted, new one made, ready,
+//!     mounts back ─► PostUpgrade ─► Running                               └► CheckpointFailed: Running as before, condition and one event
 //! ```
 //! A paused Sandbox comes here by way of [`wake`]. As with a pause the phase is written before the pod is touched. Runtime and mounts come back as after any replaced
-//! container.
+//! container. `Checkpointing` is there with policy CheckpointRestore ([`preserve`]); whoever has that policy loses no file on the way: without
+//! its checkpoint the old pod stays.
+
+use std::sync::Arc;
 
 use contract::conditions::{self, reasons, types};
-use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, UpgradePolicyType};
+use contract::crd::{Checkpoint, Sandbox, SandboxPhase, SandboxStatus};
 use contract::hash;
 use contract::names::{events, labels};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
-use super::decide::{Action, Decision, finish, own_pod};
+use super::decide::{Action, Decision, finish, lose_pod, own_pod};
 use super::hook::Hook;
 use super::initialisation::{self, Attempt};
+use super::preserve::{self, Step};
 use super::{of_generation, ready, status as pod_status, wake};
 use crate::announce::Announcement;
 
 /// Begins an upgrade where one is wanted and possible; whether it did.
-pub(super) fn begin(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> bool {
-    if sandbox.spec.upgrade_policy.is_none() || is_current(sandbox, pod) {
-        if conditions::find(&status.conditions, types::UPGRADING).is_some_and(|it| it.status == "False") {
+pub(super) fn begin(sandbox: &Sandbox, pod: &Pod, now: Timestamp, status: &mut SandboxStatus) -> bool {
+    let is_current = is_current(sandbox, pod);
+    if sandbox.spec.upgrade_policy.is_none() || is_current {
+        let told = conditions::find(&status.conditions, types::UPGRADING);
+        // that its files could not be kept is why the pod isn't of the template, whoever took the policy off
+        let explains = |told: &Condition| !is_current && told.reason == reasons::CHECKPOINT_FAILED;
+        if told.is_some_and(|told| told.status == "False" && !explains(told)) {
             conditions::remove(&mut status.conditions, types::UPGRADING);
         }
         return false;
     }
-    if let Some((reason, message)) = unsupported(sandbox) {
-        if !of_generation::has_reason(sandbox, status, types::UPGRADING, reason) {
-            decision.events.push(Announcement::warning(reason, message));
-        }
-        of_generation::set(sandbox, status, types::UPGRADING, false, reason, message, now);
+    // tried once for each generation
+    if of_generation::has_reason(sandbox, status, types::UPGRADING, reasons::CHECKPOINT_FAILED) {
         return false;
     }
     enter(status);
@@ -76,13 +75,13 @@ pub(super) fn follow(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
     attempt: Option<&Attempt>,
+    kept: &[Arc<Checkpoint>],
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) {
-    if pod.is_none() && Hook::PreUpgrade.is_due(status) {
-        // nothing is left that it could run in
-        replace(now, status);
+    if pod.is_none() && !is_resolved_without_pod(sandbox, kept, now, status, decision) {
+        return;
     }
     let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
     if wake::is_under_way(status) {
@@ -90,6 +89,9 @@ pub(super) fn follow(
     }
     if Hook::PreUpgrade.is_due(status) {
         return before(sandbox, pod, attempt, now, status, decision);
+    }
+    if preserve::is_due(status) {
+        return keep_files(sandbox, pod, attempt, kept, now, status, decision);
     }
     if !is_current(sandbox, pod) {
         decision.actions.push(Action::DeletePod { uid: pod.uid().unwrap_or_default() });
@@ -106,6 +108,71 @@ pub(super) fn follow(
             fail(&message, now, status, decision);
         }
         (held, None) => hold(status, reasons::UPGRADE_POD, held.unwrap_or("the new pod is starting"), now),
+    }
+}
+
+/// The pod has gone by itself. Whether the upgrade goes on: before the replacement, what was to be kept may be lost.
+fn is_resolved_without_pod(
+    sandbox: &Sandbox,
+    kept: &[Arc<Checkpoint>],
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) -> bool {
+    if Hook::PreUpgrade.is_due(status) {
+        if preserve::is_wanted(sandbox) {
+            lose_pod("Pod Not Found: its files were to be kept for the upgrade", now, status);
+            return false;
+        }
+        // nothing is left that it could run in
+        replace(now, status);
+    } else if preserve::is_due(status) {
+        let old = status.pod_info.as_ref().and_then(|info| info.pod_uid.clone()).unwrap_or_default();
+        match preserve::follow(sandbox, (&old, false), kept, now, status, decision) {
+            Step::Kept => replace(now, status),
+            Step::Waiting => return false,
+            Step::Failed(why) => {
+                lose_pod(&format!("Pod Not Found: {why}"), now, status);
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// `Checkpointing`: the old pod is there until its files are kept, and stays when they can't be.
+fn keep_files(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    attempt: Option<&Attempt>,
+    kept: &[Arc<Checkpoint>],
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) {
+    pod_status::copy_pod(status, pod);
+    if is_current(sandbox, pod) {
+        // the template was put back
+        return leave(sandbox, pod, attempt, now, status, decision);
+    }
+    if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
+        return finish(status, phase, now);
+    }
+    let old = pod.uid().unwrap_or_default();
+    match preserve::follow(sandbox, (&old, true), kept, now, status, decision) {
+        Step::Waiting => {}
+        Step::Kept => {
+            let message = "A checkpoint has the files of the old pod, the new one is made from it";
+            decision.events.push(Announcement::normal(events::CHECKPOINT_SUCCEEDED, message));
+            replace(now, status);
+        }
+        Step::Failed(why) => {
+            leave(sandbox, pod, attempt, now, status, decision);
+            let message = format!("the sandbox runs on as it was, for its files can't be kept: {why}");
+            let reason = reasons::CHECKPOINT_FAILED;
+            of_generation::set(sandbox, status, types::UPGRADING, false, reason, &message, now);
+            decision.events.push(Announcement::warning(events::CHECKPOINT_FAILED, message));
+        }
     }
 }
 
@@ -134,12 +201,15 @@ fn before(
         return leave(sandbox, pod, attempt, now, status, decision);
     }
     let has_ended = matches!(ready::pod_phase(pod), "Succeeded" | "Failed");
+    if has_ended && preserve::is_wanted(sandbox) {
+        return finish(status, ready::pod_phase(pod), now);
+    }
     let hook = Hook::PreUpgrade;
     if has_ended
         || hook.action(sandbox).is_none()
         || hook.follow(sandbox, pod, attempt, now, status, decision)
     {
-        replace(now, status);
+        begin_replacing(sandbox, now, status);
     }
 }
 
@@ -175,17 +245,29 @@ fn complete(pod: &Pod, now: Timestamp, status: &mut SandboxStatus, decision: &mu
 
 /// What is told of a Sandbox that runs again.
 pub(super) fn outcome(status: &SandboxStatus) -> &'static str {
-    if conditions::is_true(&status.conditions, types::UPGRADING) {
+    let told = conditions::find(&status.conditions, types::UPGRADING);
+    if told.is_some_and(|told| told.status == "True") {
         "Sandbox was upgraded"
+    } else if told.is_some_and(|told| told.reason == reasons::CHECKPOINT_FAILED) {
+        "Sandbox runs on as it was, its files can't be kept for the upgrade"
     } else {
         "Sandbox runs again, its upgrade was taken back"
     }
 }
 
-/// `PreUpgrade` where there is such a hook, and the replacement at once where there is none.
+/// `PreUpgrade` where there is such a hook, and what comes next where there is none.
 pub(super) fn prepare(sandbox: &Sandbox, now: Timestamp, status: &mut SandboxStatus) {
     if Hook::PreUpgrade.action(sandbox).is_some() {
         Hook::PreUpgrade.announce(now, status);
+    } else {
+        begin_replacing(sandbox, now, status);
+    }
+}
+
+/// `Checkpointing` where the files are to be kept, and the replacement at once where they aren't.
+fn begin_replacing(sandbox: &Sandbox, now: Timestamp, status: &mut SandboxStatus) {
+    if preserve::is_wanted(sandbox) {
+        preserve::announce(now, status);
     } else {
         replace(now, status);
     }
@@ -201,16 +283,6 @@ fn replace(now: Timestamp, status: &mut SandboxStatus) {
 pub(super) fn is_current(sandbox: &Sandbox, pod: &Pod) -> bool {
     let revision = pod.labels().get(labels::POD_TEMPLATE_HASH);
     revision.is_none_or(|revision| *revision == hash::update_revision(sandbox))
-}
-
-/// What of the wanted upgrade this controller doesn't do: reason and message.
-fn unsupported(sandbox: &Sandbox) -> Option<(&'static str, &'static str)> {
-    let policy = sandbox.spec.upgrade_policy.as_ref().and_then(|policy| policy.kind);
-    if policy == Some(UpgradePolicyType::CheckpointRestore) {
-        let message = "an upgrade with a checkpoint is not supported by this controller: use upgradePolicy.type Recreate";
-        return Some((reasons::CHECKPOINT_FAILED, message));
-    }
-    None
 }
 
 pub(super) fn hold(status: &mut SandboxStatus, reason: &str, message: &str, now: Timestamp) {

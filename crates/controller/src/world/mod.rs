@@ -107,6 +107,14 @@ impl World {
         self.read().checkpoints.find(is)
     }
 
+    /// The Checkpoints that were made for upgrades of the Sandbox.
+    pub(crate) fn checkpoints_of_upgrades(&self, sandbox: &Sandbox) -> Vec<Arc<Checkpoint>> {
+        let uid = sandbox.metadata.uid.as_deref();
+        let tables = self.read();
+        let of_it = |found: &&Arc<Checkpoint>| uid.is_some() && checkpoint::upgraded(found) == uid;
+        tables.checkpoints.all().filter(of_it).cloned().collect()
+    }
+
     pub(crate) fn template(&self, name: &ObjectName) -> Option<Arc<SandboxTemplate>> {
         self.read().templates.get(name)
     }
@@ -204,8 +212,19 @@ impl World {
     pub(crate) fn wrote_checkpoint(&self, written: Checkpoint) {
         let change = self.write().checkpoints.wrote(written);
         if let Some(change) = change {
-            self.queue.push(Key::Checkpoint(change.name));
+            self.push_checkpoint(change);
         }
+    }
+
+    /// The Checkpoint, and the Sandbox whose upgrade waits for it.
+    fn push_checkpoint(&self, change: Change<Checkpoint>) {
+        let versions = [&change.old, &change.new].into_iter().flatten();
+        let of_upgrade = versions.filter(|found| checkpoint::upgraded(found).is_some());
+        let owners = of_upgrade.filter_map(|found| Some(controller(found.as_ref())?.name.clone()));
+        for name in owners.collect::<HashSet<_>>() {
+            self.queue.push(Key::Sandbox(ObjectName { namespace: change.name.namespace.clone(), name }));
+        }
+        self.queue.push(Key::Checkpoint(change.name));
     }
 
     /// Takes in the API's answer to the controller's own write.
@@ -265,13 +284,14 @@ impl World {
     }
 
     /// The Sandbox, the sets that control or controlled it, the claim that it was taken for, the operations that may
-    /// upgrade it, and at its end the Checkpoint that it was made from.
+    /// upgrade it, and the Checkpoint that it is made from no more.
     fn push_sandbox(&self, change: &Change<Sandbox>) {
         self.queue.push(Key::Sandbox(change.name.clone()));
-        if change.new.is_none()
-            && let Some(old) = &change.old
-            && let Some(id) = old.annotations().get(annotations::RESTORE_FROM)
-            && let Some(origin) = self.checkpoint_of(&change.name.namespace, id)
+        let origin =
+            |it: &Option<Arc<Sandbox>>| it.as_ref()?.annotations().get(annotations::RESTORE_FROM).cloned();
+        if let Some(id) = origin(&change.old)
+            && origin(&change.new).as_ref() != Some(&id)
+            && let Some(origin) = self.checkpoint_of(&change.name.namespace, &id)
         {
             self.queue.push(Key::Checkpoint(name_of(&*origin)));
         }
@@ -318,7 +338,7 @@ impl World {
         let (changes, first) = self.write().checkpoints.take(event);
         self.count_first(first);
         for change in changes {
-            self.queue.push(Key::Checkpoint(change.name));
+            self.push_checkpoint(change);
         }
     }
 

@@ -42,7 +42,7 @@ fn of_pool(unmounting: Option<Unmounting>) -> Recycling {
 
 fn turn(sandbox: &Sandbox, pod: Option<&Pod>, recycling: &Recycling, seconds: i64) -> Decision {
     let circumstances =
-        Circumstances { attempt: None, storage: &Verdict::Possible, recycling: Some(recycling) };
+        Circumstances { attempt: None, storage: &Verdict::Possible, recycling: Some(recycling), kept: &[] };
     decide_about(sandbox, pod, circumstances, now() + SignedDuration::from_secs(seconds))
 }
 

@@ -1,7 +1,12 @@
 //! Replacing upgrade (`kubernetes.md` §5.9).
 
-use controller::sandbox::{Attempt, Hook, Progress};
+use std::sync::Arc;
+
+use contract::crd::Checkpoint;
+use contract::hibernation::Verdict;
+use controller::sandbox::{Attempt, Circumstances, Hook, Progress, decide_about};
 use kube::ResourceExt as _;
+use rstest::rstest;
 
 use super::*;
 
@@ -100,21 +105,113 @@ fn a_new_pod_that_does_not_start_is_told_once_and_another_template_goes_on_from_
     assert_eq!(says(&again, types::UPGRADING).as_deref(), Some("False/UpgradePod"));
 }
 
+/// A turn of a Sandbox with those Checkpoints of its upgrades.
+fn turn(sandbox: &Sandbox, pod: Option<&Pod>, kept: &[Arc<Checkpoint>], seconds: i64) -> Decision {
+    let circumstances = Circumstances { attempt: None, storage: &Verdict::Possible, recycling: None, kept };
+    decide_about(sandbox, pod, circumstances, now() + SignedDuration::from_secs(seconds))
+}
+
+/// The Checkpoint of the old pod, in that phase.
+fn checkpoint_in(phase: &str) -> Arc<Checkpoint> {
+    let json = json!({
+        "metadata": {"name": "one-poduid", "uid": "cafe0123-4567-89ab", "creationTimestamp": at(0)},
+        "spec": {"sandboxName": "one"},
+        "status": {"phase": phase, "message": "node n cannot keep the file system"},
+    });
+    Arc::new(serde_json::from_value(json).expect("a Checkpoint"))
+}
+
+const ID: &str = "cp-cafe01234567";
+
+/// An upgrade with CheckpointRestore that has got to its checkpoint, and the old pod.
+fn at_its_checkpoint() -> (Sandbox, Pod) {
+    let (sandbox, old) = (upgraded_to("new", "CheckpointRestore", "Running"), pod("Running", &ready("True")));
+    let begun = turn(&sandbox, Some(&old), &[], 0);
+    assert_eq!((phase_of(&begun), begun.actions.len()), ("Upgrading", 0), "the phase is written first");
+    assert_eq!(says(&begun, types::UPGRADING).as_deref(), Some("False/Checkpointing"));
+    (after(sandbox, &begun), old)
+}
+
 #[test]
-fn what_is_not_supported_is_said_and_the_pod_stays() {
-    let (sandbox, reason) = (upgraded_to("new", "CheckpointRestore", "Running"), "CheckpointFailed");
-    let old = pod("Running", &ready("True"));
-    let decision = decide(&sandbox, Some(&old), None, now());
-    assert_eq!((phase_of(&decision), decision.actions.len()), ("Running", 0));
-    assert_eq!(says(&decision, types::UPGRADING), Some(format!("False/{reason}")));
+fn with_a_checkpoint_the_pod_goes_once_its_files_are_kept_and_the_new_one_is_made_from_them() {
+    let (mut sandbox, old) = at_its_checkpoint();
+    let order = turn(&sandbox, Some(&old), &[], 1);
+    assert_eq!(order.actions, [Action::TakeCheckpoint { name: "one-poduid".to_owned() }]);
+    for phase in ["", "Creating"] {
+        let waiting = turn(&sandbox, Some(&old), &[checkpoint_in(phase)], 2);
+        assert_eq!(
+            (waiting.actions.len(), waiting.wake_at),
+            (0, Some(now() + SignedDuration::from_secs(120)))
+        );
+        assert_eq!(says(&waiting, types::READY).as_deref(), Some("False/Upgrading"));
+    }
+    let kept = [checkpoint_in("Succeeded")];
+    let noted = turn(&sandbox, Some(&old), &kept, 3);
+    assert_eq!(noted.actions, [Action::RestoreFrom { id: ID.to_owned() }], "noted before the pod goes");
+    assert_eq!(says(&noted, types::UPGRADING).as_deref(), Some("False/Checkpointing"));
+    sandbox.annotations_mut().insert("agents.kruise.io/restore-from".to_owned(), ID.to_owned());
+    let goes = turn(&sandbox, Some(&old), &kept, 4);
+    assert_eq!(says(&goes, types::UPGRADING).as_deref(), Some("False/UpgradePod"));
+    assert_eq!(reasons(&goes), ["CheckpointSucceeded"]);
+    let sandbox = after(sandbox, &goes);
+    let next = turn(&sandbox, Some(&old), &kept, 5);
+    assert_eq!(next.actions, [Action::DeletePod { uid: "pod-uid".to_owned() }]);
+    assert_eq!(turn(&sandbox, None, &kept, 6).actions, [Action::CreatePod]);
+}
+
+#[rstest]
+#[case::failed("Failed", 3, "Checkpoint one-poduid failed: node n cannot keep the file system")]
+#[case::too_late("Creating", 121, "Checkpoint one-poduid was not there within the limit of 120 s")]
+fn what_cannot_be_kept_is_said_once_and_the_sandbox_runs_on(
+    #[case] phase: &str,
+    #[case] seconds: i64,
+    #[case] words: &str,
+) {
+    let (sandbox, old) = at_its_checkpoint();
+    let kept = [checkpoint_in(phase)];
+    let failed = turn(&sandbox, Some(&old), &kept, seconds);
+    assert_eq!((phase_of(&failed), failed.actions.len()), ("Running", 0));
+    assert_eq!(says(&failed, types::UPGRADING).as_deref(), Some("False/CheckpointFailed"));
+    assert_eq!(says(&failed, types::READY).as_deref(), Some("True/PodReady"));
+    assert_eq!(reasons(&failed), ["CheckpointFailed", "SandboxRunning"]);
+    assert!(failed.events[0].message.contains(words), "{}", failed.events[0].message);
+
+    let sandbox = after(sandbox, &failed);
+    let quiet = turn(&sandbox, Some(&old), &kept, seconds + 1);
+    assert_eq!((phase_of(&quiet), quiet.events.len()), ("Running", 0), "told once");
+    let uid = "cafe0123-4567-89ab".to_owned();
+    assert_eq!(quiet.actions, [Action::DeleteCheckpoint { name: "one-poduid".to_owned(), uid }]);
+    let mut edited = sandbox.clone();
+    edited.metadata.generation = Some(edited.metadata.generation.unwrap_or_default() + 1);
+    let again = turn(&edited, Some(&old), &[], seconds + 2);
     assert_eq!(
-        (reasons(&decision), says(&decision, types::READY).as_deref()),
-        (vec![reason], Some("True/PodReady"))
+        says(&again, types::UPGRADING).as_deref(),
+        Some("False/Checkpointing"),
+        "with another generation"
     );
-    let sandbox = after(sandbox, &decision);
-    assert!(decide(&sandbox, Some(&old), None, now()).events.is_empty(), "told once");
-    let current = new_pod(&sandbox, &json!({"running": {}}));
-    assert_eq!(says(&decide(&sandbox, Some(&current), None, now()), types::UPGRADING), None);
+    let mut without = sandbox;
+    without.spec.upgrade_policy = None;
+    let explained = turn(&without, Some(&old), &[], seconds + 2);
+    assert_eq!(
+        says(&explained, types::UPGRADING).as_deref(),
+        Some("False/CheckpointFailed"),
+        "it isn't of its template"
+    );
+}
+
+#[test]
+fn a_pod_that_goes_by_itself_takes_its_files_along_unless_they_are_kept() {
+    let (mut sandbox, _) = at_its_checkpoint();
+    sandbox.status.get_or_insert_default().pod_info.get_or_insert_default().pod_uid =
+        Some("pod-uid".to_owned());
+    let lost = turn(&sandbox, None, &[], 1);
+    assert_eq!(phase_of(&lost), "Failed");
+    assert!(!lost.actions.contains(&Action::CreatePod));
+    let kept = [checkpoint_in("Succeeded")];
+    assert_eq!(turn(&sandbox, None, &kept, 1).actions, [Action::RestoreFrom { id: ID.to_owned() }]);
+    sandbox.annotations_mut().insert("agents.kruise.io/restore-from".to_owned(), ID.to_owned());
+    let goes_on = turn(&sandbox, None, &kept, 1);
+    assert_eq!((phase_of(&goes_on), goes_on.actions.last()), ("Upgrading", Some(&Action::CreatePod)));
 }
 
 #[test]
