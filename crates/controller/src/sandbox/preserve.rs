@@ -1,4 +1,5 @@
-//! The files of an upgraded sandbox (`upgradePolicy.type: CheckpointRestore`, `kubernetes.md` §5.9), as pure functions.
+//! The files of an upgraded sandbox (`upgradePolicy.type: CheckpointRestore`, `kubernetes.md` §5.9,
+//! `docs/design/0019-upgrades-with-a-checkpoint.md`), as pure functions.
 //!
 //! ```text
 //! Checkpointing ─► a Checkpoint of the old pod, owned by the Sandbox ─► Succeeded: its id is the Sandbox's `restore-from` ─► UpgradePod

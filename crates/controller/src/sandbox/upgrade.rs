@@ -5,7 +5,7 @@
 //!     mounts back ─► PostUpgrade ─► Running                               └► CheckpointFailed: Running as before, condition and one event
 //! ```
 //! A paused Sandbox comes here by way of [`wake`]. As with a pause the phase is written before the pod is touched. Runtime and mounts come back as after any replaced
-//! container. `Checkpointing` is there with policy CheckpointRestore ([`preserve`]); whoever has that policy loses no file on the way: without
+//! container. `Checkpointing` is there with policy `CheckpointRestore` ([`preserve`]); whoever has that policy loses no file on the way: without
 //! its checkpoint the old pod stays.
 
 use std::sync::Arc;

@@ -123,7 +123,7 @@ fn checkpoint_in(phase: &str) -> Arc<Checkpoint> {
 
 const ID: &str = "cp-cafe01234567";
 
-/// An upgrade with CheckpointRestore that has got to its checkpoint, and the old pod.
+/// An upgrade with `CheckpointRestore` that has got to its checkpoint, and the old pod.
 fn at_its_checkpoint() -> (Sandbox, Pod) {
     let (sandbox, old) = (upgraded_to("new", "CheckpointRestore", "Running"), pod("Running", &ready("True")));
     let begun = turn(&sandbox, Some(&old), &[], 0);
