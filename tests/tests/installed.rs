@@ -128,7 +128,8 @@ fn plain_apply_installs_and_replicas_have_one_leader() {
     let replicas = api.kubectl.get(&["deployment", "-n", "sandbox-system", "sandbox-controller-manager"]);
     assert_eq!(replicas["spec"]["replicas"], 2, "{replicas}");
 
-    let first = Component::start(&api, "controller", "one", &[]);
+    let first =
+        Component::start(&api, "controller", "one", &["--metric-labels-allowlist=alibabacloud.com/acs"]);
     wait_until("first replica leads", LIMIT, || {
         if first.is_ready() && first.leads() { Ok(()) } else { Err("it doesn't lead".to_owned()) }
     });
@@ -141,6 +142,13 @@ fn plain_apply_installs_and_replicas_have_one_leader() {
     api.kubectl.feed(&["create"], &fixture("code-interpreter-inject-test.yaml", &[]));
     let pods = || api.kubectl.call(&["get", "pods", "-o", "name"]).lines().count();
     wait_until("pool's pods", LIMIT, || if pods() == 4 { Ok(()) } else { Err(format!("{} pods", pods())) });
+
+    wait_until("labels in the metrics", LIMIT, || {
+        let metrics = first.get(8443, "/metrics").unwrap_or_default();
+        let labelled = metrics.lines().filter(|line| line.starts_with("sandbox_labels{"));
+        let count = labelled.filter(|line| line.contains("label_alibabacloud_com_acs=")).count();
+        if count == 4 { Ok(()) } else { Err(metrics) }
+    });
 
     assert_eq!(first.end(), Some(0), "the controller ends well when it is told to");
     wait_until("second replica leads", LIMIT, || {

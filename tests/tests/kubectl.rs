@@ -1,12 +1,22 @@
 //! The real `kubectl` against a lab: the product document's objects as written.
 #![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
 
+#[path = "kubectl/metrics.rs"]
+mod metrics;
+
 use std::time::Duration;
 
 use system_tests::{DOCUMENT_SET, Kubectl, Up, fixture, wait_until};
 
 /// How long deleting may take until everything is gone.
 const CLEANUP_LIMIT: Duration = Duration::from_mins(1);
+/// How long a step of a sandbox's life may take on a machine that is busy with other tests.
+const LIFE_LIMIT: Duration = Duration::from_mins(2);
+
+/// Metrics of the controller through the API server's proxy of the Services that `kind/manifests/` make.
+const OF_CONTROLLER: &str = "/api/v1/namespaces/sandbox-system/services/sandbox-controller-manager-metrics-service:metrics/proxy/metrics";
+/// Metrics of the manager.
+const OF_MANAGER: &str = "/api/v1/namespaces/sandbox-system/services/sandbox-manager:api/proxy/metrics";
 
 #[test]
 fn the_document_objects_from_apply_to_delete() {
@@ -111,26 +121,23 @@ fn columns_are_those_of_the_contract(kubectl: &Kubectl) {
     );
 }
 
-/// Through the API server's proxy of the Services that `kind/manifests/` make.
 fn metrics_are_where_a_cluster_has_them(kubectl: &Kubectl) {
-    let services = "/api/v1/namespaces/sandbox-system/services";
-    let of_sets = format!("{services}/sandbox-controller-manager-metrics-service:metrics/proxy/metrics");
-    let of_requests = format!("{services}/sandbox-manager:api/proxy/metrics");
     let full = format!("sandboxset_available_replicas{{namespace=\"default\",name=\"{DOCUMENT_SET}\"}} 4.0");
     let claimed = format!(
         "sandboxset_claims_total{{namespace=\"default\",name=\"{DOCUMENT_SET}\",result=\"success\"}} 1"
     );
     for (path, lines) in [
-        (of_sets, vec![full, claimed]),
-        (of_requests, vec!["sandbox_manager_sandboxes{state=\"running\"} 0.0".to_owned()]),
+        (OF_CONTROLLER, vec![full, claimed]),
+        (OF_MANAGER, vec!["sandbox_manager_sandboxes{state=\"running\"} 0.0".to_owned()]),
     ] {
         wait_until("metrics deadline", CLEANUP_LIMIT, || {
-            let text = kubectl.call(&["get", "--raw", &path]);
+            let text = kubectl.call(&["get", "--raw", path]);
             let all = lines.iter().all(|line| text.lines().any(|found| found == line));
             if all { Ok(()) } else { Err(text) }
         });
     }
-    let nobody = kubectl.try_call(&["get", "--raw", &format!("{services}/nobody:metrics/proxy/metrics")]);
+    let nobody = OF_MANAGER.replace("sandbox-manager", "nobody");
+    let nobody = kubectl.try_call(&["get", "--raw", &nobody]);
     assert_ne!(nobody.status, Some(0), "{nobody}");
 }
 

@@ -26,6 +26,7 @@ pub mod hash;
 pub mod hibernation;
 pub mod injection;
 pub mod intents;
+pub mod metrics;
 pub mod names;
 pub mod network;
 pub mod paths;

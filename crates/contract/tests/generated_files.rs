@@ -52,3 +52,8 @@ fn the_deployments_run_this_version() {
 fn the_error_document_is_up_to_date() {
     check(&project_root().join("docs/errors.md"), &contract::errors::document());
 }
+
+#[test]
+fn the_page_of_metrics_is_up_to_date() {
+    check(&project_root().join("docs/metrics.md"), &contract::metrics::document());
+}

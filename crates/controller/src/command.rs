@@ -16,7 +16,7 @@ use runtime_client::RuntimeCertificates;
 use service::{Election, ElectionError, LeaderOptions, ListenError, LogOptions, ProbeOptions, Probes};
 
 use crate::sandbox::RecyclingLimits;
-use crate::{ControllerOptions, Metrics};
+use crate::{ControllerOptions, LabelAllowList, Metrics};
 
 /// Keeps the pools of `SandboxSets` filled and turns Sandboxes into pods.
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ struct Arguments {
     /// How long the new pod of a recycled sandbox is ready before it can be claimed.
     #[arg(long, default_value = "10s", value_parser = go_duration)]
     recycle_grace_period: Duration,
+    /// Labels of sandboxes that metric sandbox_labels shows, comma-separated, such as app,team; none when empty.
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    metric_labels_allowlist: LabelAllowList,
     #[command(flatten)]
     log: LogOptions,
     #[command(flatten)]
@@ -106,7 +109,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 
 async fn serve(arguments: Arguments) -> Result<(), CommandError> {
     let mut stop = std::pin::pin!(service::told_to_stop());
-    let metrics = Metrics::default();
+    let metrics = Metrics::with_labels(arguments.metric_labels_allowlist);
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let probes = Probes::begin(&arguments.probes, "controller", VERSION, registry).await?;

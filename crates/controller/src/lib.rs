@@ -59,7 +59,7 @@ use kube::Client;
 use runtime_client::RuntimeClient;
 
 pub use command::main;
-pub use metrics::Metrics;
+pub use metrics::{LabelAllowList, LabelAllowListError, Metrics};
 pub use runtime_client::{RuntimeCertificates, RuntimeSetupError};
 
 /// What the controller is given.

@@ -5,9 +5,11 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use clock::Clock as _;
 use contract::crd::{Sandbox, SandboxSet, SandboxTemplate};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -332,19 +334,73 @@ async fn the_metrics_tell_of_pools_and_their_sandboxes() {
         format!("sandbox_status_ready{{namespace=\"default\",name=\"{claimed}\"}} 1.0"),
         "# EOF".to_owned(),
     ];
+    until_told(&registry, "the lines", |text| {
+        expected.iter().all(|line| text.lines().any(|found| found == line))
+    })
+    .await;
+}
+
+/// `kubernetes.md` §9.3: containers that don't come back, labels that were asked for, and no leak.
+#[tokio::test]
+async fn what_is_gone_leaves_no_series() {
+    let mut lab = Lab::bare().await;
+    let labels = "agents.kruise.io/sandbox-pool".parse().expect("a list");
+    let metrics = controller::Metrics::with_labels(labels);
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    lab.start_controller_with(|options| options.metrics = metrics);
+    lab.start_kubelet();
+    lab.create::<SandboxSet>(plain_set("pool", 1)).await;
+    lab.available("pool", 1).await;
+    let member = names(&lab).await.first().expect("a member").clone();
+    let crashed = json!({"status": {"initContainerStatuses": [
+        {"name": "csi-sidecar", "image": "i", "imageID": "i", "restartCount": 1, "ready": false},
+    ]}});
+    let patch = Patch::Merge(crashed);
+    let unix = |time: Timestamp| time.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+    let before = unix(lab.clock.now());
+    lab.api::<Pod>().patch_status(&member, &PatchParams::default(), &patch).await.expect("patched");
+    let of_sidecar = format!("{{namespace=\"default\",name=\"{member}\",container=\"csi-sidecar\"}}");
+    let expected = [
+        format!("sandbox_runtime_container_abnormal{of_sidecar} 1.0"),
+        format!(
+            "sandbox_labels{{namespace=\"default\",name=\"{member}\",label_agents_kruise_io_sandbox_pool=\"pool\"}} 1.0"
+        ),
+        "sandboxset_sandboxes_created_total{namespace=\"default\",name=\"pool\"} 1".to_owned(),
+    ];
+    until_told(&registry, "the lines", |text| {
+        expected.iter().all(|line| text.lines().any(|found| found == line))
+    })
+    .await;
+    let time = format!("sandbox_runtime_container_abnormal_time{of_sidecar} ");
+    let text = service::metrics_text(&registry).expect("written");
+    let since: f64 =
+        text.lines().find_map(|line| line.strip_prefix(&time)?.parse().ok()).expect("since when it is so");
+    assert!((before..=unix(lab.clock.now())).contains(&since), "{since} isn't later than {before}");
+    lab.api::<SandboxSet>().delete("pool", &DeleteParams::background()).await.expect("deleted");
+    until_told(&registry, "no series of the pool", |text| {
+        !text.contains(&member) && !text.contains("\"pool")
+    })
+    .await;
+    let kept = "sandbox_creation_total{namespace=\"default\",result=\"success\"} 1";
+    until_told(&registry, "what is counted by namespace", |text| text.lines().any(|line| line == kept)).await;
+}
+
+/// Waits until the metrics are as `is_so` says.
+async fn until_told(registry: &Registry, what: &str, is_so: impl Fn(&str) -> bool) {
     let mut last = String::new();
     let told = async {
         let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
         loop {
             ticks.tick().await;
-            last = service::metrics_text(&registry).expect("written");
-            if expected.iter().all(|line| last.lines().any(|found| found == line)) {
+            last = service::metrics_text(registry).expect("written");
+            if is_so(&last) {
                 break;
             }
         }
     };
     let told = tokio::time::timeout(support::LIMIT, told).await;
-    assert!(told.is_ok(), "not within {:?}: {expected:#?} in\n{last}", support::LIMIT);
+    assert!(told.is_ok(), "{what}: not within {:?}:\n{last}", support::LIMIT);
 }
 
 async fn names(lab: &Lab) -> BTreeSet<String> {

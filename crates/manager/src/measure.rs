@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
+use contract::metrics::manager as families;
 use http::StatusCode;
 use jiff::SignedDuration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -28,7 +29,7 @@ pub struct Metrics {
 struct Inner {
     manager: RwLock<Weak<Shared>>,
     answers: Family<StatusLabels, Counter>,
-    claims: Family<ClaimLabels, Counter>,
+    claims: Mutex<BTreeMap<Claims, u64>>,
     durations: Family<NamespaceLabels, Histogram, fn() -> Histogram>,
 }
 
@@ -37,7 +38,7 @@ impl Default for Inner {
         Self {
             manager: RwLock::default(),
             answers: Family::default(),
-            claims: Family::default(),
+            claims: Mutex::default(),
             durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.02, 2.0, 12))),
         }
     }
@@ -54,8 +55,9 @@ struct StatusLabels {
     status: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClaimLabels {
+/// Claims of one set that ended the same way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct Claims {
     namespace: String,
     name: String,
     result: &'static str,
@@ -70,13 +72,11 @@ impl Metrics {
     /// Adds every metric of the manager to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let inner = &self.inner;
-        let answers = "Answers of the control plane by status";
-        registry.register("sandbox_manager_requests", answers, inner.answers.clone());
-        let claims = "Claims through the E2B API, by set and result";
-        registry.register("sandboxset_claims", claims, inner.claims.clone());
-        let durations = "Seconds that successful claims took, from the request to everything mounted";
-        registry.register("sandbox_claim_duration_seconds", durations, inner.durations.clone());
-        registry.register_collector(Box::new(States { metrics: self.clone() }));
+        let answers = &families::SANDBOX_MANAGER_REQUESTS;
+        registry.register(answers.stem(), answers.meaning, inner.answers.clone());
+        let durations = &families::SANDBOX_CLAIM_DURATION;
+        registry.register(durations.stem(), durations.meaning, inner.durations.clone());
+        registry.register_collector(Box::new(Objects { metrics: self.clone() }));
     }
 
     /// The sandboxes are this manager's from now on.
@@ -96,29 +96,57 @@ impl Metrics {
             self.inner.durations.get_or_create(&labels).observe(took.as_secs_f64().max(0.0));
         }
         let result = if succeeded { "success" } else { "failure" };
-        self.inner.claims.get_or_create(&ClaimLabels { namespace, name: set, result }).inc();
+        *self.claims().entry(Claims { namespace, name: set, result }).or_default() += 1;
+    }
+
+    fn claims(&self) -> MutexGuard<'_, BTreeMap<Claims, u64>> {
+        self.inner.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Claimed sandboxes by state, counted at each scrape.
+/// What is read at each scrape: claimed sandboxes by state, and the claims of the sets that are there.
 #[derive(Debug)]
-struct States {
+struct Objects {
     metrics: Metrics,
 }
 
-impl Collector for States {
+impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let manager = self.metrics.inner.manager.read().unwrap_or_else(PoisonError::into_inner).upgrade();
         let Some(manager) = manager else { return Ok(()) };
-        let help = "Claimed sandboxes by state";
+        encode_claims(&mut encoder, &self.claims_of_now(&manager))?;
+        let states_of = &families::SANDBOX_MANAGER_SANDBOXES;
         let mut family =
-            encoder.encode_descriptor("sandbox_manager_sandboxes", help, None, MetricType::Gauge)?;
+            encoder.encode_descriptor(states_of.stem(), states_of.meaning, None, MetricType::Gauge)?;
         for (state, count) in states(&manager) {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             ConstGauge::new(f64::from(count)).encode(family.encode_family(&[("state", state)])?)?;
         }
         Ok(())
     }
+}
+
+impl Objects {
+    /// Forgets the claims of sets that are gone.
+    fn claims_of_now(&self, manager: &Shared) -> BTreeMap<Claims, u64> {
+        let mut claims = self.metrics.claims();
+        if manager.sets.is_synced() {
+            claims.retain(|of, _| manager.sets.get(&of.namespace, &of.name).is_some());
+        }
+        claims.clone()
+    }
+}
+
+fn encode_claims(encoder: &mut DescriptorEncoder<'_>, claims: &BTreeMap<Claims, u64>) -> fmt::Result {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let family = &families::SANDBOXSET_CLAIMS;
+    let mut family = encoder.encode_descriptor(family.stem(), family.meaning, None, MetricType::Counter)?;
+    for (labels, count) in claims {
+        ConstCounter::new(*count).encode(family.encode_family(labels)?)?;
+    }
+    Ok(())
 }
 
 /// Claimed sandboxes by state; both states are always there.

@@ -4,18 +4,29 @@
 //! world: every change of a Sandbox or claim ─► progress (pure) ─► counters, durations ─┐
 //! world: the objects as they are, at each scrape ─► objects ─────► gauges ─────────────┴─► /metrics
 //! ```
-//! Gauges are read from the world when somebody asks, so an object that is gone leaves no series behind. Durations are
-//! counted by the injected clock from when this controller saw the beginning; what began before it is not counted.
+//! Gauges are read from the world when somebody asks, so an object that is gone leaves no series behind; counts of a set
+//! go with it. Durations are counted by the injected clock from when this controller saw the beginning; what began
+//! before it is not counted. Names and meanings are those of [`contract::metrics::controller`].
 
+mod containers;
+mod counts;
+mod labels;
 mod objects;
+mod pools;
 mod progress;
+mod sandboxes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use contract::conditions::{self, types};
 use contract::crd::{ClaimPhase, Sandbox, SandboxClaim};
+use contract::metrics::controller as families;
+use contract::metrics::{Family as Described, Kind};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -23,7 +34,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::world::World;
+use crate::queue::ObjectName;
+use crate::world::{World, name_of};
+use containers::Containers;
+use counts::SetCounts;
+pub use labels::{LabelAllowList, LabelAllowListError};
+use objects::Seen;
 use progress::{Finished, Membership, Operation, Progress};
 
 /// The controller's metrics; clones share everything.
@@ -34,16 +50,17 @@ pub struct Metrics {
 
 struct Shared {
     world: RwLock<Weak<World>>,
+    labels: LabelAllowList,
     progress: Mutex<Progress>,
+    containers: Mutex<Containers>,
+    counts: Mutex<SetCounts>,
     creation: Measured,
     pause: Measured,
     resume: Measured,
     recycle: Measured,
-    created: Family<SetLabels, Counter>,
-    claimed: Family<SetLabels, Counter>,
-    claims: Family<ClaimLabels, Counter>,
+    update: Durations,
+    deletion: Durations,
     claim_durations: Durations,
-    expired: Family<SetLabels, Counter>,
 }
 
 impl fmt::Debug for Shared {
@@ -54,52 +71,57 @@ impl fmt::Debug for Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        let short = || Measured::by(short_histogram);
+        let measured = |total, duration| Measured {
+            total: (total, Family::default()),
+            duration: Durations::of(duration),
+        };
         Self {
             world: RwLock::default(),
+            labels: LabelAllowList::default(),
             progress: Mutex::default(),
-            creation: short(),
-            pause: short(),
-            resume: short(),
-            recycle: Measured::by(long_histogram),
-            created: Family::default(),
-            claimed: Family::default(),
-            claims: Family::default(),
-            claim_durations: Durations(Family::new_with_constructor(short_histogram)),
-            expired: Family::default(),
+            containers: Mutex::default(),
+            counts: Mutex::default(),
+            creation: measured(families::SANDBOX_CREATION_TOTAL, families::SANDBOX_CREATION_DURATION),
+            pause: measured(families::SANDBOX_PAUSE_TOTAL, families::SANDBOX_PAUSE_DURATION),
+            resume: measured(families::SANDBOX_RESUME_TOTAL, families::SANDBOX_RESUME_DURATION),
+            recycle: measured(families::SANDBOX_RECYCLE_TOTAL, families::SANDBOX_RECYCLE_DURATION),
+            update: Durations::of(families::SANDBOX_INPLACE_UPDATE_DURATION),
+            deletion: Durations::of(families::SANDBOX_DELETION_DURATION),
+            claim_durations: Durations::of(families::SANDBOX_CLAIM_DURATION),
         }
     }
 }
 
 /// One operation of a sandbox's life.
 struct Measured {
-    total: Family<ResultLabels, Counter>,
+    total: (Described, Family<ResultLabels, Counter>),
     duration: Durations,
 }
 
-impl Measured {
-    fn by(histogram: fn() -> Histogram) -> Self {
-        Self { total: Family::default(), duration: Durations(Family::new_with_constructor(histogram)) }
-    }
-}
-
-/// 12 buckets from 20 ms on, each twice the one before.
-fn short_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.02, 2.0, 12))
-}
-
-/// 13 buckets from 100 ms on, each twice the one before.
-fn long_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.1, 2.0, 13))
-}
-
 /// Seconds, by namespace.
-struct Durations(Family<NamespaceLabels, Histogram, fn() -> Histogram>);
+struct Durations {
+    family: Described,
+    histograms: Family<NamespaceLabels, Histogram, fn() -> Histogram>,
+}
 
 impl Durations {
+    fn of(family: Described) -> Self {
+        let make: fn() -> Histogram = match family.kind {
+            Kind::Long => || Histogram::new(exponential_buckets(0.1, 2.0, 13)),
+            Kind::Gauge | Kind::Counter | Kind::Short => {
+                || Histogram::new(exponential_buckets(0.02, 2.0, 12))
+            }
+        };
+        Self { family, histograms: Family::new_with_constructor(make) }
+    }
+
     fn observe(&self, namespace: &str, took: SignedDuration) {
         let labels = NamespaceLabels { namespace: namespace.to_owned() };
-        self.0.get_or_create(&labels).observe(took.as_secs_f64().max(0.0));
+        self.histograms.get_or_create(&labels).observe(took.as_secs_f64().max(0.0));
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register(self.family.stem(), self.family.meaning, self.histograms.clone());
     }
 }
 
@@ -114,50 +136,28 @@ struct ResultLabels {
     result: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SetLabels {
-    namespace: String,
-    name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClaimLabels {
-    namespace: String,
-    name: String,
-    result: &'static str,
-}
-
 /// The word of label `result`.
 fn result(succeeded: bool) -> &'static str {
     if succeeded { "success" } else { "failure" }
 }
 
 impl Metrics {
+    /// Metrics of which `sandbox_labels` shows these labels.
+    pub fn with_labels(labels: LabelAllowList) -> Self {
+        Self { shared: Arc::new(Shared { labels, ..Shared::default() }) }
+    }
+
     /// Adds every metric of the controller to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let shared = &self.shared;
-        let operations = [
-            ("creation", &shared.creation),
-            ("pause", &shared.pause),
-            ("resume", &shared.resume),
-            ("recycle", &shared.recycle),
-        ];
-        for (name, measured) in operations {
-            let help = format!("Ends of a sandbox's {name} by result");
-            registry.register(format!("sandbox_{name}"), help, measured.total.clone());
-            let help = format!("Seconds that a sandbox's {name} took");
-            registry.register(format!("sandbox_{name}_duration_seconds"), help, measured.duration.0.clone());
+        for measured in [&shared.creation, &shared.pause, &shared.resume, &shared.recycle] {
+            let (family, total) = &measured.total;
+            registry.register(family.stem(), family.meaning, total.clone());
+            measured.duration.register(registry);
         }
-        let created = "Sandboxes that a set has got";
-        registry.register("sandboxset_sandboxes_created", created, shared.created.clone());
-        let claimed = "Sandboxes that were taken out of a set's pool";
-        registry.register("sandboxset_sandboxes_claimed", claimed, shared.claimed.clone());
-        let claims = "SandboxClaims that have ended, by set and result";
-        registry.register("sandboxset_claims", claims, shared.claims.clone());
-        let expired = "SandboxClaims that reached their limit, by set";
-        registry.register("sandboxclaim_expired", expired, shared.expired.clone());
-        let durations = "Seconds from a SandboxClaim's first turn to its end";
-        registry.register("sandbox_claim_duration_seconds", durations, shared.claim_durations.0.clone());
+        for durations in [&shared.update, &shared.deletion, &shared.claim_durations] {
+            durations.register(registry);
+        }
         registry.register_collector(Box::new(objects::Objects { metrics: self.clone() }));
     }
 
@@ -166,38 +166,79 @@ impl Metrics {
         *self.shared.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(world);
     }
 
-    fn world(&self) -> Option<Arc<World>> {
-        self.shared.world.read().unwrap_or_else(PoisonError::into_inner).upgrade()
+    /// The objects of now, once there is a world.
+    fn seen(&self) -> Option<Seen> {
+        let shared = &self.shared;
+        let world = shared.world.read().unwrap_or_else(PoisonError::into_inner).upgrade()?;
+        let sandboxes = world.sandboxes();
+        let with_pod = |sandbox: Arc<Sandbox>| (Arc::clone(&sandbox), world.pod(&name_of(sandbox.as_ref())));
+        let counts = {
+            let mut counts = locked(&shared.counts);
+            if world.is_synced() {
+                counts.keep(|set| world.set(set).is_some());
+            }
+            counts.clone()
+        };
+        Some(Seen {
+            sandboxes: sandboxes.into_iter().map(with_pod).collect(),
+            sets: world.sets(),
+            claims: world.claims(),
+            containers: locked(&shared.containers).clone(),
+            counts,
+            labels: shared.labels.clone(),
+        })
     }
 
     /// A Sandbox has changed.
     pub(crate) fn saw_sandbox(&self, old: Option<&Sandbox>, new: Option<&Sandbox>, now: Timestamp) {
         let shared = &self.shared;
-        let finished = shared.progress.lock().unwrap_or_else(PoisonError::into_inner).see(old, new, now);
-        if let Some(Finished { operation, succeeded, took }) = finished {
+        let finished = locked(&shared.progress).see(old, new, now);
+        let namespace = new.or(old).and_then(kube::ResourceExt::namespace).unwrap_or_default();
+        for Finished { operation, succeeded, took } in finished {
             let measured = match operation {
                 Operation::Creation => &shared.creation,
                 Operation::Pause => &shared.pause,
                 Operation::Resume => &shared.resume,
                 Operation::Recycle => &shared.recycle,
+                Operation::Update => {
+                    shared.update.observe(&namespace, took);
+                    continue;
+                }
+                Operation::Deletion => {
+                    shared.deletion.observe(&namespace, took);
+                    continue;
+                }
             };
-            let namespace = new.or(old).and_then(kube::ResourceExt::namespace).unwrap_or_default();
             let labels = ResultLabels { namespace: namespace.clone(), result: result(succeeded) };
-            measured.total.get_or_create(&labels).inc();
+            measured.total.1.get_or_create(&labels).inc();
             if succeeded {
                 measured.duration.observe(&namespace, took);
             }
         }
-        let (counter, set) = match progress::membership(old, new) {
-            Some(Membership::Joined(set)) => (&shared.created, set),
-            Some(Membership::Claimed(set)) => (&shared.claimed, set),
-            None => return,
-        };
-        counter.get_or_create(&SetLabels { namespace: set.namespace, name: set.name }).inc();
+        match progress::membership(old, new) {
+            Some(Membership::Joined(set)) => locked(&shared.counts).of(set).created += 1,
+            Some(Membership::Claimed(set)) => locked(&shared.counts).of(set).claimed += 1,
+            None => {}
+        }
     }
 
-    /// A claim has changed.
-    pub(crate) fn saw_claim(&self, old: Option<&SandboxClaim>, new: Option<&SandboxClaim>) {
+    /// A pod has changed.
+    pub(crate) fn saw_pod(&self, old: Option<&Pod>, new: Option<&Pod>, now: Timestamp) {
+        locked(&self.shared.containers).see(old, new, now);
+    }
+
+    /// A set is gone.
+    pub(crate) fn set_is_gone(&self, set: &ObjectName) {
+        locked(&self.shared.counts).forget(set);
+    }
+
+    /// A claim has changed; `has_set` says whether the set is there that it takes from.
+    pub(crate) fn saw_claim(
+        &self,
+        old: Option<&SandboxClaim>,
+        new: Option<&SandboxClaim>,
+        has_set: impl Fn(&ObjectName) -> bool,
+    ) {
         let (Some(old), Some(new)) = (old, new) else { return };
         let is_over = |claim: &SandboxClaim| {
             claim.status.as_ref().is_some_and(|status| status.phase == Some(ClaimPhase::Completed))
@@ -206,17 +247,24 @@ impl Metrics {
             return;
         }
         let Some(status) = &new.status else { return };
-        let (namespace, name) = (new.namespace().unwrap_or_default(), new.spec.template_name.clone());
+        let namespace = new.namespace().unwrap_or_default();
+        let set = ObjectName { namespace: namespace.clone(), name: new.spec.template_name.clone() };
         let succeeded = status.claimed_replicas >= Some(new.spec.replicas.unwrap_or(1));
-        let labels =
-            ClaimLabels { namespace: namespace.clone(), name: name.clone(), result: result(succeeded) };
-        self.shared.claims.get_or_create(&labels).inc();
-        if conditions::is_true(&status.conditions, types::TIMED_OUT) {
-            let labels = SetLabels { namespace: namespace.clone(), name };
-            self.shared.expired.get_or_create(&labels).inc();
+        let is_there = has_set(&set);
+        {
+            let mut counts = locked(&self.shared.counts);
+            let counts = if is_there { counts.of(set) } else { counts.of_no_set(namespace.clone()) };
+            *counts.claims.entry(result(succeeded)).or_default() += 1;
+            if conditions::is_true(&status.conditions, types::TIMED_OUT) {
+                counts.expired += 1;
+            }
         }
         if let (Some(begin), Some(end)) = (&status.claim_start_time, &status.completion_time) {
             self.shared.claim_durations.observe(&namespace, end.0.duration_since(begin.0));
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

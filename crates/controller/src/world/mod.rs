@@ -79,6 +79,11 @@ impl World {
         let _ = synced.wait_for(|kinds| *kinds >= KINDS).await;
     }
 
+    /// Whether every kind was listed.
+    pub(crate) fn is_synced(&self) -> bool {
+        *self.synced.borrow() >= KINDS
+    }
+
     pub(crate) fn set(&self, name: &ObjectName) -> Option<Arc<SandboxSet>> {
         self.read().sets.get(name)
     }
@@ -190,7 +195,7 @@ impl World {
     pub(crate) fn wrote_pod(&self, pod: Pod) {
         let change = self.write().pods.wrote(pod);
         if let Some(change) = change {
-            self.queue.push(Key::Sandbox(change.name));
+            self.push_pod(change);
         }
     }
 
@@ -203,8 +208,7 @@ impl World {
     pub(crate) fn wrote_claim(&self, claim: SandboxClaim) {
         let change = self.write().claims.wrote(claim);
         if let Some(change) = change {
-            self.metrics.saw_claim(change.old.as_deref(), change.new.as_deref());
-            self.queue.push(Key::Claim(change.name));
+            self.push_claim(change);
         }
     }
 
@@ -258,10 +262,11 @@ impl World {
         self.count_first(first);
         for change in changes {
             self.queue.push(Key::Set(change.name.clone()));
-            if change.new.is_none()
-                && let Some(uid) = change.old.and_then(|old| old.uid())
-            {
-                self.expectations.forget(&uid);
+            if change.new.is_none() {
+                self.metrics.set_is_gone(&change.name);
+                if let Some(uid) = change.old.and_then(|old| old.uid()) {
+                    self.expectations.forget(&uid);
+                }
             }
         }
     }
@@ -329,9 +334,15 @@ impl World {
         let (changes, first) = self.write().claims.take(event);
         self.count_first(first);
         for change in changes {
-            self.metrics.saw_claim(change.old.as_deref(), change.new.as_deref());
-            self.queue.push(Key::Claim(change.name));
+            self.push_claim(change);
         }
+    }
+
+    /// Measures a claim, and has it looked at.
+    fn push_claim(&self, change: Change<SandboxClaim>) {
+        let has_set = |set: &ObjectName| self.set(set).is_some();
+        self.metrics.saw_claim(change.old.as_deref(), change.new.as_deref(), has_set);
+        self.queue.push(Key::Claim(change.name));
     }
 
     fn on_checkpoint(&self, event: Event<Checkpoint>) {
@@ -372,8 +383,14 @@ impl World {
         let (changes, first) = self.write().pods.take(event);
         self.count_first(first);
         for change in changes {
-            self.queue.push(Key::Sandbox(change.name));
+            self.push_pod(change);
         }
+    }
+
+    /// Measures a pod, and has its sandbox looked at.
+    fn push_pod(&self, change: Change<Pod>) {
+        self.metrics.saw_pod(change.old.as_deref(), change.new.as_deref(), self.clock.now());
+        self.queue.push(Key::Sandbox(change.name));
     }
 
     /// The injection configuration changed: whatever failed may work now.
