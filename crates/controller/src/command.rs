@@ -37,7 +37,7 @@ struct Arguments {
     /// How long the new pod of a recycled sandbox is ready before it can be claimed.
     #[arg(long, default_value = "10s", value_parser = go_duration)]
     recycle_grace_period: Duration,
-    /// Labels of sandboxes that metric sandbox_labels shows, comma-separated, such as app,team; none when empty.
+    /// Labels that the metrics show of each sandbox, comma-separated, such as app,team; none when empty.
     #[arg(long, value_name = "KEYS", default_value = "")]
     metric_labels_allowlist: LabelAllowList,
     #[command(flatten)]

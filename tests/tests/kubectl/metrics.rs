@@ -60,6 +60,7 @@ impl Page<'_> {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one life, step by step")]
 #[tokio::test]
 async fn metrics_follow_a_sandbox_from_create_to_delete() {
     let lab = Up::start();

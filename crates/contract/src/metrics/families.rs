@@ -33,15 +33,15 @@ pub mod controller {
         SANDBOX_STATUS_READY_TIME: Gauge "sandbox_status_ready_time" ["namespace", "name"]
             "Since when the sandbox is ready, in Unix seconds; only while it is";
         SANDBOX_STATUS_INPLACE_UPDATING: Gauge "sandbox_status_inplace_updating" ["namespace", "name"]
-            "1 while condition InplaceUpdate is False, so an update is under way or couldn't be made, else 0";
+            "1 while condition `InplaceUpdate` is False, so an update is under way or couldn't be made, else 0";
         SANDBOX_STATUS_INPLACE_UPDATING_TIME: Gauge "sandbox_status_inplace_updating_time" ["namespace", "name"]
             "Since when, in Unix seconds; only while it is so";
         SANDBOX_STATUS_UNPAUSED: Gauge "sandbox_status_unpaused" ["namespace", "name"]
-            "1 while condition SandboxPaused is False, so a pause is under way or refused, else 0";
+            "1 while condition `SandboxPaused` is False, so a pause is under way or refused, else 0";
         SANDBOX_STATUS_UNPAUSED_TIME: Gauge "sandbox_status_unpaused_time" ["namespace", "name"]
             "Since when, in Unix seconds; only while it is so";
         SANDBOX_STATUS_UNRESUMED: Gauge "sandbox_status_unresumed" ["namespace", "name"]
-            "1 while condition SandboxResumed is False, so a wake-up is under way, else 0";
+            "1 while condition `SandboxResumed` is False, so a wake-up is under way, else 0";
         SANDBOX_STATUS_UNRESUMED_TIME: Gauge "sandbox_status_unresumed_time" ["namespace", "name"]
             "Since when, in Unix seconds; only while it is so";
         SANDBOX_STATUS_ABNORMAL: Gauge "sandbox_status_abnormal" ["namespace", "name", "type"]
@@ -69,7 +69,7 @@ pub mod controller {
         SANDBOX_RECYCLE_DURATION: Long "sandbox_recycle_duration_seconds" ["namespace"]
             "From phase Recycling until the sandbox is back in its pool";
         SANDBOX_INPLACE_UPDATE_DURATION: Short "sandbox_inplace_update_duration_seconds" ["namespace"]
-            "From when an in-place update is announced until condition InplaceUpdate is True; one that fails isn't counted";
+            "From when an in-place update is announced until condition `InplaceUpdate` is True; one that fails isn't counted";
         SANDBOX_DELETION_DURATION: Short "sandbox_deletion_duration_seconds" ["namespace"]
             "From when a sandbox is told to go until its object is gone, 0 when nothing holds it";
         SANDBOXSET_CREATED: Gauge "sandboxset_created" ["namespace", "name"]
@@ -89,9 +89,9 @@ pub mod controller {
         SANDBOXSET_SANDBOXES_CLAIMED: Counter "sandboxset_sandboxes_claimed_total" ["namespace", "name"]
             "Sandboxes that were taken out of the set's pool";
         SANDBOXSET_CLAIMS: Counter "sandboxset_claims_total" ["namespace", "name", "result"]
-            "SandboxClaims that have ended, by the set that they take from; no `name` where there was no such set";
+            "`SandboxClaim` objects that have ended, by the set that they take from; no `name` where there was no such set";
         SANDBOXCLAIM_EXPIRED: Counter "sandboxclaim_expired_total" ["namespace", "name"]
-            "SandboxClaims that reached their limit, by the set that they take from; no `name` where there was no such set";
+            "`SandboxClaim` objects that reached their limit, by the set that they take from; no `name` where there was no such set";
         SANDBOX_CLAIM_INFO: Gauge "sandbox_claim_info" ["namespace", "name", "template"]
             "1: the set that the claim takes from";
         SANDBOX_CLAIM_CREATED: Gauge "sandbox_claim_created" ["namespace", "name"]
@@ -107,7 +107,7 @@ pub mod controller {
         SANDBOX_CLAIM_CLAIMED_REPLICAS: Gauge "sandbox_claim_claimed_replicas" ["namespace", "name"]
             "Sandboxes that the claim has";
         SANDBOX_CLAIM_DURATION: Short "sandbox_claim_duration_seconds" ["namespace"]
-            "From a SandboxClaim's first turn to its end";
+            "From the first turn of a `SandboxClaim` to its end";
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) type Label = (&'static str, String);
 pub(super) fn gauges<'a, K: Resource<DynamicType = ()> + 'a>(
     encoder: &mut DescriptorEncoder<'_>,
     gauges: &[Gauge<K>],
-    objects: impl Iterator<Item = &'a K> + Clone,
+    objects: &(impl Iterator<Item = &'a K> + Clone),
 ) -> fmt::Result {
     for (family, value) in gauges {
         let values = objects.clone().filter_map(|object| Some((named(object), value(object)?)));
@@ -107,9 +107,9 @@ pub(super) fn named<K: Resource>(object: &K) -> [Label; 2] {
     [("namespace", object.namespace().unwrap_or_default()), ("name", object.name_any())]
 }
 
-pub(super) fn with<K: Resource>(object: &K, label: &'static str, value: String) -> [Label; 3] {
+pub(super) fn with<K: Resource>(object: &K, label: &'static str, value: &str) -> [Label; 3] {
     let [namespace, name] = named(object);
-    [namespace, name, (label, escaped(&value))]
+    [namespace, name, (label, escaped(value))]
 }
 
 /// Text that a user may have written, as a label's value: the client writes values as they are, and a quotation mark would

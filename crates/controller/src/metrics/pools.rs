@@ -35,14 +35,14 @@ const CLAIMS: [Gauge<SandboxClaim>; 5] = [
 ];
 
 pub(super) fn encode(seen: &Seen, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    gauges(encoder, &SETS, seen.sets.iter().map(AsRef::as_ref))?;
+    gauges(encoder, &SETS, &seen.sets.iter().map(AsRef::as_ref))?;
     encode_counts(seen, encoder)?;
     let claims = || seen.claims.iter().map(AsRef::as_ref);
-    let templates = claims().map(|it| (with(it, "template", it.spec.template_name.clone()), 1.0));
+    let templates = claims().map(|it| (with(it, "template", &it.spec.template_name), 1.0));
     gauge(encoder, &families::SANDBOX_CLAIM_INFO, templates)?;
     let phases = claims().map(|it| (with(it, "phase", claim_phase(it)), 1.0));
     gauge(encoder, &families::SANDBOX_CLAIM_STATUS_PHASE, phases)?;
-    gauges(encoder, &CLAIMS, claims())
+    gauges(encoder, &CLAIMS, &claims())
 }
 
 /// A counter has a series from its first count on.
@@ -69,9 +69,9 @@ fn labels(set: &ObjectName) -> Vec<Label> {
     [Some(("namespace", set.namespace.clone())), name].into_iter().flatten().collect()
 }
 
-fn claim_phase(claim: &SandboxClaim) -> String {
+fn claim_phase(claim: &SandboxClaim) -> &'static str {
     match claim.status.as_ref().and_then(|status| status.phase) {
-        Some(ClaimPhase::Completed) => "Completed".to_owned(),
-        Some(ClaimPhase::Claiming) | None => "Claiming".to_owned(),
+        Some(ClaimPhase::Completed) => "Completed",
+        Some(ClaimPhase::Claiming) | None => "Claiming",
     }
 }

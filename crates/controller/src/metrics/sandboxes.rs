@@ -45,15 +45,15 @@ pub(super) fn encode(seen: &Seen, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
         });
         gauge(encoder, &families::SANDBOX_LABELS, labelled)?;
     }
-    let phases = sandboxes().map(|it| (with(it, "phase", phase(it)), 1.0));
+    let phases = sandboxes().map(|it| (with(it, "phase", &phase(it)), 1.0));
     gauge(encoder, &families::SANDBOX_STATUS_PHASE, phases)?;
-    gauges(encoder, &GAUGES, sandboxes())?;
+    gauges(encoder, &GAUGES, &sandboxes())?;
 
     let abnormal = || sandboxes().filter_map(|it| Some((it, abnormality(it)?)));
-    let values = abnormal().map(|(it, (kind, _))| (with(it, "type", kind.to_owned()), 1.0));
+    let values = abnormal().map(|(it, (kind, _))| (with(it, "type", kind), 1.0));
     gauge(encoder, &families::SANDBOX_STATUS_ABNORMAL, values)?;
     let times = abnormal().filter_map(|(it, (kind, since))| {
-        Some((with(it, "type", kind.to_owned()), seconds(&since?.last_transition_time)))
+        Some((with(it, "type", kind), seconds(&since?.last_transition_time)))
     });
     gauge(encoder, &families::SANDBOX_STATUS_ABNORMAL_TIME, times)?;
 
@@ -129,7 +129,7 @@ fn runtime_containers<'a>(
     seen.sandboxes.iter().filter_map(|(sandbox, pod)| Some((sandbox, pod.as_ref()?))).flat_map(
         move |(sandbox, pod): (&Arc<Sandbox>, _)| {
             containers::injected(pod).map(move |status| RuntimeContainer {
-                labels: with(sandbox.as_ref(), "container", status.name.clone()),
+                labels: with(sandbox.as_ref(), "container", &status.name),
                 is_abnormal: containers::is_abnormal(status),
                 since: remembered.since(pod, &status.name).map(unix),
             })

@@ -186,12 +186,12 @@ fn gauges_of_a_set(#[case] family: Described, #[case] expected: &str) {
     assert_eq!(samples(&text(&Metrics::default(), seen), &family), [expected]);
 }
 
-fn claim(status: Value) -> SandboxClaim {
+fn claim(status: &Value) -> SandboxClaim {
     object("SandboxClaim", json!({"spec": {"templateName": "pool", "replicas": 2}, "status": status}))
 }
 
-fn completed(claimed: i32, conditions: Value) -> SandboxClaim {
-    claim(json!({
+fn completed(claimed: i32, conditions: &Value) -> SandboxClaim {
+    claim(&json!({
         "phase": "Completed", "claimedReplicas": claimed, "conditions": conditions,
         "claimStartTime": "1970-01-01T00:00:06Z", "completionTime": "1970-01-01T00:00:08Z",
     }))
@@ -206,7 +206,7 @@ fn completed(claimed: i32, conditions: Value) -> SandboxClaim {
 #[case(families::SANDBOX_CLAIM_DESIRED_REPLICAS, "ONE} 2.0")]
 #[case(families::SANDBOX_CLAIM_CLAIMED_REPLICAS, "ONE} 2.0")]
 fn gauges_of_a_claim(#[case] family: Described, #[case] expected: &str) {
-    let seen = Seen { claims: vec![Arc::new(completed(2, json!([])))], ..Seen::default() };
+    let seen = Seen { claims: vec![Arc::new(completed(2, &json!([])))], ..Seen::default() };
     assert_eq!(samples(&text(&Metrics::default(), seen), &family), [expected]);
 }
 
@@ -223,11 +223,11 @@ fn what_users_write_does_not_break_the_page() {
 fn a_claim_is_counted_once_by_its_set_and_without_a_name_where_there_is_none() {
     let metrics = Metrics::default();
     let timed_out = json!([{"type": "TimedOut", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "1970-01-01T00:00:08Z"}]);
-    let (before, after) = (claim(json!({"phase": "Claiming"})), completed(1, timed_out));
+    let (before, after) = (claim(&json!({"phase": "Claiming"})), completed(1, &timed_out));
     metrics.saw_claim(None, Some(&before), |_| true);
     metrics.saw_claim(Some(&before), Some(&after), |_| true);
     metrics.saw_claim(Some(&after), Some(&after), |_| true);
-    metrics.saw_claim(Some(&before), Some(&completed(2, json!([]))), |_| false);
+    metrics.saw_claim(Some(&before), Some(&completed(2, &json!([]))), |_| false);
     let counts = locked(&metrics.shared.counts).clone();
     let text = text(&metrics, Seen { counts, ..Seen::default() });
     let expected = [
@@ -283,7 +283,7 @@ fn lived() -> String {
     }
     metrics.saw_sandbox(old.as_ref(), None, Timestamp::UNIX_EPOCH);
     let timed_out = json!([{"type": "TimedOut", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "1970-01-01T00:00:08Z"}]);
-    metrics.saw_claim(Some(&claim(json!({}))), Some(&completed(2, timed_out)), |_| true);
+    metrics.saw_claim(Some(&claim(&json!({}))), Some(&completed(2, &timed_out)), |_| true);
 
     let mut going = status(
         "Paused",
@@ -293,7 +293,7 @@ fn lived() -> String {
     let mut seen = of_pod(1, false);
     seen.sandboxes.push((Arc::new(sandbox(going)), None));
     seen.sets.push(Arc::new(set()));
-    seen.claims.push(Arc::new(completed(1, json!([]))));
+    seen.claims.push(Arc::new(completed(1, &json!([]))));
     seen.counts = locked(&metrics.shared.counts).clone();
     seen.labels = "team".parse().expect("a list");
     text(&metrics, seen)
