@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{Backend, Lab, SharedPart, UpOptions};
+use lab::{Backend, Lab, Sharing, UpOptions};
 
 use crate::BenchError;
 use crate::error::io;
@@ -22,7 +22,7 @@ pub(crate) async fn in_lab<T>(
         directory: folder.path().to_path_buf(),
         deadline: START_DEADLINE,
         needed: Vec::new(),
-        uses: SharedPart::ALL.into(),
+        sharing: Sharing::of_everything(),
     };
     let lab = backend.up(up).await?;
     let outcome = work(lab.as_ref()).await;

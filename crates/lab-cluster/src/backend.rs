@@ -49,6 +49,14 @@ impl Cluster {
     pub fn new(options: ClusterOptions, clock: SharedClock) -> Self {
         Self { options: Arc::new(options), departing: Departing::default(), clock }
     }
+
+    /// The same backend with storage servers, or powers over them, of one lab alone.
+    #[must_use]
+    pub fn with_options(&self, change: impl FnOnce(&mut ClusterOptions)) -> Self {
+        let mut options = ClusterOptions::clone(&self.options);
+        change(&mut options);
+        Self { options: Arc::new(options), ..self.clone() }
+    }
 }
 
 #[async_trait]
@@ -138,7 +146,7 @@ impl Cluster {
             Upstream::new(&self.options.e2b_url).map_err(|error| failed("E2B API", lab::chain(&error)))?;
         check_system(&client).await?;
 
-        let uses = |part| options.uses.contains(&part);
+        let uses = |part| options.sharing.uses.contains(&part);
         let nas = self.options.network_file_system.as_ref();
         let nas = nas.filter(|_| uses(SharedPart::NetworkFileSystem));
         let names = match nas {
@@ -166,7 +174,7 @@ impl Cluster {
         let key_name = format!("mountlab {}", names.tag());
         let key = upstream.make_key(&self.options.e2b_key, &key_name, &namespace).await;
         let (id, key) = key.map_err(|error| failed("E2B API", lab::chain(&error)))?;
-        remains.key = Some(id);
+        *remains.key.lock().await = Some(id);
         journal.guard(&key);
 
         let (made, namespaces) = mpsc::unbounded_channel();

@@ -26,6 +26,9 @@ use crate::remains::Remains;
 use crate::tables::{self, TableError};
 use crate::watch::Watches;
 
+/// What is told of parts that can't be put back.
+const SHARED_PARTS: &str = "restoring what all labs share";
+
 /// What a lab consists of.
 pub(crate) struct Parts {
     pub(crate) name: String,
@@ -202,9 +205,12 @@ impl Lab for LabOfTag {
             let pods: Api<Pod> = Api::namespaced(self.parts.client.clone(), &namespace);
             let parameters = ListParams::default();
             // Pods first: a Sandbox is always older than its pod.
-            let pods = pods.list(&parameters).await.map_err(|error| self.failed("API server", &error))?;
-            let sandboxes =
-                sandboxes.list(&parameters).await.map_err(|error| self.failed("API server", &error))?;
+            let pods =
+                pods.list_metadata(&parameters).await.map_err(|error| self.failed("API server", &error))?;
+            let sandboxes = sandboxes
+                .list_metadata(&parameters)
+                .await
+                .map_err(|error| self.failed("API server", &error))?;
             let known: BTreeSet<String> = sandboxes.items.iter().map(ResourceExt::name_any).collect();
             for pod in &pods.items {
                 let owner = pod.owner_references().iter().find(|owner| owner.kind == "Sandbox");
@@ -215,6 +221,15 @@ impl Lab for LabOfTag {
             }
         }
         Ok(left)
+    }
+
+    async fn settle(&self) -> Result<(), LabError> {
+        let part = |part: &str| {
+            let (lab, part) = (self.parts.name.clone(), part.to_owned());
+            move |reason| LabError::Part { lab, part, reason }
+        };
+        self.parts.disturbances.undo().await.map_err(part(SHARED_PARTS))?;
+        self.parts.remains.remove_key().await.map_err(part("removal of what it made"))
     }
 
     async fn down(self: Box<Self>) -> Result<(), LabError> {
@@ -241,7 +256,7 @@ impl Lab for LabOfTag {
             move |reason| LabError::Part { lab, part, reason }
         };
         removed.map_err(part("removal of what it made"))?;
-        undone.map_err(part("restoring what all labs share"))?;
+        undone.map_err(part(SHARED_PARTS))?;
         journal.record(source::LAB, "phase", &name, json!({"phase": "down"}));
         Ok(())
     }

@@ -40,6 +40,14 @@ pub trait Powers: Send + Sync {
         Err(LabError::Unsupported { backend: NAME, what })
     }
 
+    /// The lab that had these powers is gone; what was there for it alone may go too.
+    ///
+    /// # Errors
+    /// [`LabError`] naming what could not be removed.
+    async fn lab_is_gone(&self) -> Result<(), LabError> {
+        Ok(())
+    }
+
     /// No longer offers the folders whose paths begin with `prefix`.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use contract::names::SYSTEM_NAMESPACE;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::access::ClusterOptions;
@@ -18,6 +19,7 @@ use crate::disturbances::UNDO_LIMIT;
 use crate::e2b::Upstream;
 use crate::names::{LAB_LABEL, Names};
 use crate::nas::Exports;
+use crate::powers::Powers;
 use crate::store::Buckets;
 
 /// How long namespaces may take to go with everything that is in them.
@@ -29,9 +31,9 @@ pub const DOWN_LIMIT: Duration = LIMIT.saturating_add(UNDO_LIMIT).saturating_add
 /// How long sandboxes may take to go before their namespace is deleted with them in it.
 const SANDBOXES_LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether they have gone.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(400);
 /// Every so many looks what is there is asked to go once more: something may have been made since.
-const ASKS_EVERY: u32 = 5;
+const ASKS_EVERY: u32 = 3;
 
 /// One look at what is left.
 #[derive(Clone, Copy)]
@@ -52,9 +54,10 @@ pub(crate) struct Remains {
     buckets: Option<Arc<Buckets>>,
     /// Where the lab has NFS exports.
     pub(crate) exports: Option<Arc<Exports>>,
-    /// Id of the API key that was made.
-    pub(crate) key: Option<String>,
+    /// Id of the API key that was made and isn't removed.
+    pub(crate) key: Arc<Mutex<Option<String>>>,
     departing: Departing,
+    powers: Option<Arc<dyn Powers>>,
     armed: bool,
 }
 
@@ -76,8 +79,9 @@ impl Remains {
             operator_key,
             buckets,
             exports: None,
-            key: None,
+            key: Arc::default(),
             departing,
+            powers: options.powers.clone(),
             armed: true,
         }
     }
@@ -121,11 +125,7 @@ impl Remains {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        if let Some(id) = &self.key
-            && let Err(error) = self.upstream.remove_key(&self.operator_key, id).await
-        {
-            failures.push(format!("API key {id}: {}", lab::chain(&error)));
-        }
+        failures.extend(self.remove_key().await.err());
         if let Some(buckets) = &self.buckets
             && let Err(left) = remove_buckets(buckets).await
         {
@@ -136,6 +136,11 @@ impl Remains {
         {
             failures.push(left);
         }
+        if let Some(powers) = &self.powers
+            && let Err(error) = powers.lab_is_gone().await
+        {
+            failures.push(lab::chain(&error));
+        }
         if failures.is_empty() {
             return Ok(());
         }
@@ -145,6 +150,17 @@ impl Remains {
              {SYSTEM_NAMESPACE} -l {selector}` remove the objects",
             failures.join("; ")
         ))
+    }
+
+    /// Removes the API key, if there still is one.
+    pub(crate) async fn remove_key(&self) -> Result<(), String> {
+        let mut key = self.key.lock().await;
+        if let Some(id) = key.as_deref() {
+            let removed = self.upstream.remove_key(&self.operator_key, id).await;
+            removed.map_err(|error| format!("API key {id}: {}", lab::chain(&error)))?;
+        }
+        *key = None;
+        Ok(())
     }
 
     /// Notes a bucket that a scenario made, by the store's name.

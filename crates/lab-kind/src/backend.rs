@@ -17,7 +17,8 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::observer::Step;
 use crate::powers::OwnPowers;
-use crate::{ADMINISTRATION, DOOR, Environment, NAME, Observer, Settings};
+use crate::storage::{Apart, ServersApart};
+use crate::{ADMINISTRATION, DOOR, Docker, Environment, Minio, NAME, NfsServer, Observer, Settings};
 
 /// How long controller and manager may take to be available.
 const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
@@ -54,6 +55,17 @@ pub struct Kind {
 struct Ready {
     cluster: lab_cluster::Cluster,
     was_there: bool,
+    servers: Servers,
+    apart: Apart,
+}
+
+/// The storage servers of a lab, and the way to them and to the node.
+#[derive(Clone)]
+struct Servers {
+    docker: Docker,
+    node: String,
+    minio: Minio,
+    nfs: NfsServer,
 }
 
 impl Kind {
@@ -102,8 +114,12 @@ impl Kind {
         let key = lab_cluster::install(&client, &system, self.oss_mounter, &[&more], SYSTEM_LIMIT).await;
         let key = key.map_err(|error| part("the system", &error))?;
         let door = environment.cluster().door().await?;
-        let minio = environment.minio();
-        let nfs = environment.nfs();
+        let servers = Servers {
+            docker: environment.docker().clone(),
+            node,
+            minio: environment.minio().clone(),
+            nfs: environment.nfs().clone(),
+        };
         let options = ClusterOptions {
             allowed_context: current_context(&kubeconfig)?,
             kubeconfig,
@@ -112,31 +128,69 @@ impl Kind {
             small_requests: true,
             // The bridge of the built node only carries packets.
             network_policies: false,
-            object_store: Some(StoreOptions {
-                inside_endpoint: minio.inside_endpoint().to_owned(),
-                outside_endpoint: minio.outside_endpoint().to_owned(),
-                region: "us-east-1".to_owned(),
-                access_key_id: minio.access_key_id().to_owned(),
-                access_key_secret: minio.access_key_secret().to_owned(),
-            }),
-            network_file_system: Some(NasOptions {
-                inside_server: nfs.address().to_owned(),
-                folder: String::new(),
-                outside_host: nfs.address().to_owned(),
-                outside_port: nfs.ports().0,
-                outside_folder: ADMINISTRATION.to_owned(),
-            }),
-            powers: Some(Arc::new(OwnPowers {
-                docker: environment.docker().clone(),
-                node,
-                minio: minio.clone(),
-                nfs: nfs.clone(),
-            })),
+            object_store: Some(store_options(&servers.minio)),
+            network_file_system: Some(nas_options(&servers.nfs)),
+            powers: Some(Arc::new(servers.powers(None))),
         };
         let cluster = lab_cluster::Cluster::new(options, self.clock.clone());
         cluster.until_reachable(DOOR_LIMIT).await?;
         step.done();
-        Ok(Ready { cluster, was_there })
+        Ok(Ready { cluster, was_there, servers, apart: environment.apart().clone() })
+    }
+}
+
+impl Ready {
+    /// A lab whose scenario disturbs storage servers has those to itself.
+    async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
+        let servers = [SharedPart::ObjectStore, SharedPart::NetworkFileSystem];
+        if servers.iter().all(|server| !options.sharing.disturbs.contains(server)) {
+            return self.cluster.up(options).await;
+        }
+        let apart = self.apart.start(&options.sharing.disturbs).await?;
+        let mut servers = self.servers.clone();
+        if let Some(minio) = &apart.minio {
+            servers.minio = minio.clone();
+        }
+        if let Some(nfs) = &apart.nfs {
+            servers.nfs = nfs.clone();
+        }
+        let cluster = self.cluster.with_options(|options| {
+            options.object_store = Some(store_options(&servers.minio));
+            options.network_file_system = Some(nas_options(&servers.nfs));
+            options.powers = Some(Arc::new(servers.powers(Some(apart.clone()))));
+        });
+        let lab = cluster.up(options).await;
+        if lab.is_err() {
+            apart.remove().await?;
+        }
+        lab
+    }
+}
+
+impl Servers {
+    fn powers(&self, apart: Option<ServersApart>) -> OwnPowers {
+        let Self { docker, node, minio, nfs } = self.clone();
+        OwnPowers { docker, node, minio, nfs, apart }
+    }
+}
+
+fn store_options(minio: &Minio) -> StoreOptions {
+    StoreOptions {
+        inside_endpoint: minio.inside_endpoint().to_owned(),
+        outside_endpoint: minio.outside_endpoint().to_owned(),
+        region: "us-east-1".to_owned(),
+        access_key_id: minio.access_key_id().to_owned(),
+        access_key_secret: minio.access_key_secret().to_owned(),
+    }
+}
+
+fn nas_options(nfs: &NfsServer) -> NasOptions {
+    NasOptions {
+        inside_server: nfs.address().to_owned(),
+        folder: String::new(),
+        outside_host: nfs.address().to_owned(),
+        outside_port: nfs.ports().0,
+        outside_folder: ADMINISTRATION.to_owned(),
     }
 }
 
@@ -151,7 +205,7 @@ impl Backend for Kind {
     }
 
     fn shared(&self) -> &[SharedPart] {
-        &SharedPart::ALL
+        &[SharedPart::Controller, SharedPart::System]
     }
 
     /// Labs of a cluster wait more than they work.
@@ -172,13 +226,14 @@ impl Backend for Kind {
     }
 
     async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
-        self.ready().await?.cluster.up(options).await
+        self.ready().await?.up(options).await
     }
 
     async fn finish(&self) -> Result<(), LabError> {
         let stays = self.keep || self.ready.get().is_none_or(|ready| ready.was_there);
         if stays && let Some(ready) = self.ready.get() {
             ready.cluster.finish().await?;
+            ready.apart.sweep().await?;
         }
         match self.environment.lock().await.take() {
             Some(environment) if !stays => Ok(environment.down(self.observer.as_ref()).await?),

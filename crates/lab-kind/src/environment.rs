@@ -10,7 +10,7 @@ use crate::command::find;
 use crate::docker::{self, Choice, DaemonPolicy, Docker, OwnDaemon};
 use crate::images::{Builder, Executables, GoBuilds, ImagePolicy, Images};
 use crate::observer::{Event, Observer, Step};
-use crate::storage::{Minio, NfsServer};
+use crate::storage::{Apart, Minio, NfsServer, Site, servers};
 use crate::{Folders, KindError};
 use crate::{lock, machine};
 
@@ -50,6 +50,7 @@ pub struct Environment {
     cluster: Cluster,
     minio: Minio,
     nfs: NfsServer,
+    apart: Apart,
     settings: Settings,
 }
 
@@ -67,7 +68,9 @@ impl Environment {
         let lock = Lock::take(name, folders)?;
         let docker = docker::choose(*daemon, folders, oci_runtime, observer).await?;
         match Box::pin(Self::on(&docker, lock, &settings, observer)).await {
-            Ok((images, cluster, minio, nfs)) => Ok(Self { docker, images, cluster, minio, nfs, settings }),
+            Ok((images, cluster, minio, nfs, apart)) => {
+                Ok(Self { docker, images, cluster, minio, nfs, apart, settings })
+            }
             Err(error) => {
                 let removed = match Lock::take(name, folders) {
                     Ok(lock) => take_down(&docker, &lock, folders, observer).await,
@@ -87,7 +90,7 @@ impl Environment {
         right: Lock,
         settings: &Settings,
         observer: &dyn Observer,
-    ) -> Result<(Images, Cluster, Minio, NfsServer), KindError> {
+    ) -> Result<(Images, Cluster, Minio, NfsServer, Apart), KindError> {
         let Settings { name, folders, executable, images, .. } = settings;
         // Before anything is built: a cluster that isn't ours would be in the way afterwards too.
         let folder = folders.root().join("clusters").join(name);
@@ -103,10 +106,12 @@ impl Environment {
         builds.sweep()?;
         drop(turn);
         let cluster = Cluster::up(right, &images.node, &program, docker, folders, observer).await?;
-        let owner = folders.id();
-        let (minio, nfs) = tokio::try_join!(
-            Minio::up(&cluster, docker, &owner, &images.minio, observer),
-            NfsServer::up(&cluster, docker, &owner, &images.nfs, observer),
+        let site = Site::of(&cluster, docker, &folders.id());
+        let apart = Apart::new(site.clone(), &images);
+        let (minio, nfs, ()) = tokio::try_join!(
+            Minio::up(&site, &images.minio, observer),
+            NfsServer::up(&site, &images.nfs, observer),
+            apart.sweep(),
         )?;
         let step = Step::begin(observer, "loading images into the cluster");
         cluster.load(&[&images.mountlab, &images.csi_agent, &images.sandbox]).await?;
@@ -116,7 +121,7 @@ impl Environment {
             cluster.name_image(&images.sandbox, &SANDBOX_IMAGES),
         )?;
         step.done();
-        Ok((images, cluster, minio, nfs))
+        Ok((images, cluster, minio, nfs, apart))
     }
 
     /// The daemon.
@@ -143,6 +148,11 @@ impl Environment {
     /// The NFS server.
     pub fn nfs(&self) -> &NfsServer {
         &self.nfs
+    }
+
+    /// Storage servers for single labs.
+    pub(crate) fn apart(&self) -> &Apart {
+        &self.apart
     }
 
     /// Takes all of it down but finished images, and returns once it is gone. Dropping the value instead leaves it up,
@@ -211,12 +221,8 @@ async fn take_down(
     let names = Names::of(lock.name());
     let folder = folders.root().join("clusters").join(lock.name());
     let label = format!("label={LABEL}={}", folders.id());
-    for part in ["minio", "nfs"] {
-        let container = names.container(part);
-        let ours = docker.inspect("container", &container).await?;
-        if ours.is_some_and(|found| found["Config"]["Labels"][LABEL] == folders.id()) {
-            docker.remove_container(&container).await?;
-        }
+    for server in servers(docker, lock.name(), &folders.id()).await? {
+        docker.remove_container(&server).await?;
     }
     if matches!(owner_of(docker, &names, &folder).await?, Owner::Us { .. }) {
         let builds = GoBuilds::new(folders, observer);

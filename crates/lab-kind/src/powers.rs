@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use lab::{Capability, ExportOptions, LabError, Outage, StorageServer};
 use lab_cluster::Powers;
 
+use crate::storage::ServersApart;
 use crate::{Container, Docker, KindError, Minio, NfsExport, NfsServer};
 
 /// The ways to the node and to the storage servers.
@@ -13,6 +14,8 @@ pub(crate) struct OwnPowers {
     pub(crate) node: String,
     pub(crate) minio: Minio,
     pub(crate) nfs: NfsServer,
+    /// Those among them that one lab has alone.
+    pub(crate) apart: Option<ServersApart>,
 }
 
 impl OwnPowers {
@@ -98,6 +101,13 @@ impl Powers for OwnPowers {
     async fn export(&self, path: &str, options: ExportOptions) -> Result<(), LabError> {
         let export = NfsExport { path: path.to_owned(), options };
         Ok(self.nfs.offer(export).await?)
+    }
+
+    async fn lab_is_gone(&self) -> Result<(), LabError> {
+        match &self.apart {
+            Some(apart) => Ok(apart.remove().await?),
+            None => Ok(()),
+        }
     }
 
     async fn withdraw(&self, prefix: &str) -> Result<(), LabError> {

@@ -1,6 +1,5 @@
 //! The two traits: a backend brings labs up, a lab is one that is up.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +9,9 @@ use journal::Journal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, ExportCall, ExportReply, Fault, FaultHandle, LabError, Mount, Requirement, SharedPart};
+use crate::{
+    Access, ExportCall, ExportReply, Fault, FaultHandle, LabError, Mount, Requirement, SharedPart, Sharing,
+};
 
 /// Something that a scenario can need and a backend can lack.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
@@ -98,8 +99,9 @@ pub struct UpOptions {
     pub deadline: Duration,
     /// What its scenario needs. A lab on a cluster that others use lets nothing be changed that isn't named here.
     pub needed: Vec<Capability>,
-    /// The parts that its scenario uses, whether or not they are shared. A lab need not offer others, nor touch them.
-    pub uses: BTreeSet<SharedPart>,
+    /// What its scenario does with parts that labs may share, whether or not they do. A lab need not offer what isn't used,
+    /// nor touch it.
+    pub sharing: Sharing,
 }
 
 /// A place where labs can be brought up.
@@ -227,6 +229,15 @@ pub trait Lab: Send + Sync {
     /// [`LabError::Unsupported`] where the backend can't tell.
     async fn memory(&self) -> Result<u64, LabError> {
         Err(LabError::Unsupported { backend: "this", what: "a measure of its memory".to_owned() })
+    }
+
+    /// Puts back what it disturbed of parts that it shares with other labs, and uses them no more: of all that is there only
+    /// [`Lab::down`] is to come. Nothing to do where nothing is shared.
+    ///
+    /// # Errors
+    /// [`LabError`] naming what is still disturbed.
+    async fn settle(&self) -> Result<(), LabError> {
+        Ok(())
     }
 
     /// Takes the lab down and returns once nothing of it is left.

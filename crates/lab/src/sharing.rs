@@ -54,6 +54,11 @@ pub struct Sharing {
 }
 
 impl Sharing {
+    /// That of somebody who may use everything and disturbs nothing.
+    pub fn of_everything() -> Self {
+        Self { uses: SharedPart::ALL.into(), disturbs: BTreeSet::new() }
+    }
+
     /// The same, as far as it concerns `shared`.
     #[must_use]
     pub fn of(mut self, shared: &[SharedPart]) -> Self {

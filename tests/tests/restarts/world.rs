@@ -15,7 +15,7 @@ use journal::Journal;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
-use lab::{Backend as _, Fault, Lab, SharedPart, UpOptions};
+use lab::{Backend as _, Fault, Lab, Sharing, UpOptions};
 use lab_embedded::Embedded;
 use serde_json::json;
 use system_tests::{Kubectl, fixture, program};
@@ -99,7 +99,7 @@ impl World {
             directory: folder.path().to_path_buf(),
             deadline: START_LIMIT,
             needed: Vec::new(),
-            uses: SharedPart::ALL.into(),
+            sharing: Sharing::of_everything(),
         };
         let backend = Embedded::new(program(), SystemClock::shared());
         let lab = backend.up(up).await.expect("the lab comes up");

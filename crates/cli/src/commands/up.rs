@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clock::SystemClock;
-use lab::{Access, ExportCall, ExportOptions, ExportReply, Lab, SharedPart, UpOptions};
+use lab::{Access, ExportCall, ExportOptions, ExportReply, Lab, Sharing, UpOptions};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,7 +35,7 @@ async fn stay(arguments: &Up) -> anyhow::Result<Status> {
         directory: folder.path().to_path_buf(),
         deadline: START_DEADLINE,
         needed: Vec::new(),
-        uses: SharedPart::ALL.into(),
+        sharing: Sharing::of_everything(),
     };
     let lab = tokio::select! {
         lab = backend.up(options) => lab?,

@@ -64,11 +64,6 @@ impl Names {
             network: format!("{cluster}-network"),
         }
     }
-
-    /// The name of another container of the cluster.
-    pub(crate) fn container(&self, part: &str) -> String {
-        format!("{}-{part}", self.cluster)
-    }
 }
 
 impl Cluster {

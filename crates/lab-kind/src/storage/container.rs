@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use super::{Seat, Site};
 use crate::KindError;
-use crate::cluster::{LABEL, address_of, published};
+use crate::cluster::{LABEL, address_of, network, published};
 use crate::docker::Docker;
 
 /// How long starting or stopping one may take.
@@ -26,11 +27,8 @@ pub struct Container {
 
 /// How a container is started.
 pub(crate) struct Start<'a> {
-    pub(crate) docker: &'a Docker,
-    pub(crate) name: &'a str,
-    pub(crate) network: &'a str,
-    /// The value of its owner's label.
-    pub(crate) owner: &'a str,
+    pub(crate) site: &'a Site,
+    pub(crate) seat: &'a Seat,
     pub(crate) image: &'a str,
     /// Further options of `docker run`.
     pub(crate) options: &'a [&'a str],
@@ -41,35 +39,34 @@ pub(crate) struct Start<'a> {
 impl Container {
     /// Starts one, in place of one of that name that was left.
     pub(crate) async fn start(start: Start<'_>) -> Result<Self, KindError> {
-        let Start { docker, name, network, owner, image, options, words } = start;
+        let Start { site: Site { docker, network, owner, .. }, seat, image, options, words } = start;
+        let name = seat.name.as_str();
         refuse_strangers(docker, name).await?;
         docker.remove_container(name).await?;
+        let address = network::address(docker, network, seat.place).await?;
         docker
             .command(format!("starting the container {name}"))
             .args(["run", "--detach", "--name", name, "--network", network])
             .args(["--label", &format!("{LABEL}={owner}")])
+            .args(address)
             .args(options)
             .args([image])
             .args(words)
             .within("deadline of a container's start", DEADLINE)
             .output()
             .await?;
-        Ok(Self { docker: docker.clone(), name: name.to_owned(), network: network.to_owned() })
+        Ok(Self { docker: docker.clone(), name: name.to_owned(), network: network.clone() })
     }
 
     /// One that runs already, if it does and is of this image.
-    pub(crate) async fn running(
-        docker: &Docker,
-        name: &str,
-        network: &str,
-        image: &str,
-    ) -> Result<Option<Self>, KindError> {
+    pub(crate) async fn running(site: &Site, seat: &Seat, image: &str) -> Result<Option<Self>, KindError> {
+        let (Site { docker, network, .. }, name) = (site, seat.name.as_str());
         let Some(found) = docker.inspect("container", name).await? else { return Ok(None) };
         let fits = found["State"]["Running"] == true
             && found["State"]["Paused"] != true
             && found["Config"]["Image"] == image
             && address_of(&found, network).is_some();
-        Ok(fits.then(|| Self { docker: docker.clone(), name: name.to_owned(), network: network.to_owned() }))
+        Ok(fits.then(|| Self { docker: docker.clone(), name: name.to_owned(), network: network.clone() }))
     }
 
     /// Whether one of its ports is published at a port of this machine that was asked for by number.

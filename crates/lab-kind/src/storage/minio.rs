@@ -11,11 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::Container;
 use super::container::Start;
+use super::{Container, Seat, Site};
 use crate::KindError;
-use crate::cluster::{Cluster, network};
-use crate::docker::Docker;
 use crate::observer::{Observer, Step};
 
 /// Where it listens, inside the cluster's network.
@@ -44,16 +42,11 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Minio {
-    pub(crate) async fn up(
-        cluster: &Cluster,
-        docker: &Docker,
-        owner: &str,
-        image: &str,
-        observer: &dyn Observer,
-    ) -> Result<Self, KindError> {
-        let name = format!("{}-minio", cluster.name());
-        let file = cluster.folder().join("minio.json");
-        let running = Container::running(docker, &name, &cluster.network(), image).await?;
+    /// Takes the one of labs in common, or starts it.
+    pub(crate) async fn up(site: &Site, image: &str, observer: &dyn Observer) -> Result<Self, KindError> {
+        let seat = site.object_store(None);
+        let file = site.folder.join("minio.json");
+        let running = Container::running(site, &seat, image).await?;
         let running = match running {
             // Of an earlier version of this program: its port would be another one after an outage.
             Some(container) if !container.keeps_port(PORT).await? => None,
@@ -69,30 +62,41 @@ impl Minio {
         let step = Step::begin(observer, "starting MinIO");
         let credentials = Credentials { access_key_id: draw(20), access_key_secret: draw(40) };
         write_closed(&file, serde_json::to_string(&credentials).unwrap_or_default().as_bytes())?;
+        let store = Self::start(site, &seat, image, credentials).await?;
+        step.done();
+        Ok(store)
+    }
+
+    /// Starts one for a lab alone.
+    pub(crate) async fn apart(site: &Site, number: u32, image: &str) -> Result<Self, KindError> {
+        let credentials = Credentials { access_key_id: draw(20), access_key_secret: draw(40) };
+        Self::start(site, &site.object_store(Some(number)), image, credentials).await
+    }
+
+    async fn start(
+        site: &Site,
+        seat: &Seat,
+        image: &str,
+        credentials: Credentials,
+    ) -> Result<Self, KindError> {
         // Through a file: a command line can be read by everybody.
-        let environment = cluster.folder().join("minio.env");
+        let environment = site.folder.join(format!("{}.env", seat.name));
         let Credentials { access_key_id, access_key_secret } = &credentials;
         let text = format!("MINIO_ROOT_USER={access_key_id}\nMINIO_ROOT_PASSWORD={access_key_secret}\n");
         write_closed(&environment, text.as_bytes())?;
         let (file, port) = (environment.display().to_string(), free_port()?);
         let publish = format!("127.0.0.1:{port}:{PORT}");
-        let address = network::address(docker, &cluster.network(), 1).await?;
-        let mut options = vec!["--env-file", &file, "--volume", "/data", "--publish", &publish];
-        options.extend(address.iter().map(String::as_str));
         let started = Container::start(Start {
-            docker,
-            name: &name,
-            network: &cluster.network(),
-            owner,
+            site,
+            seat,
             image,
-            options: &options,
+            options: &["--env-file", &file, "--volume", "/data", "--publish", &publish],
             words: &["server", "/data"],
         })
         .await;
         fs::remove_file(&environment).map_err(KindError::io("removing", &environment))?;
         let store = Self::reached(started?, credentials).await?;
         store.until_healthy().await?;
-        step.done();
         Ok(store)
     }
 

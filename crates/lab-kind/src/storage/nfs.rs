@@ -9,12 +9,12 @@ use lab_cluster::offered_paths;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Container;
 use super::container::Start;
 use super::exports::{ADMINISTRATION, EXPORTS, NfsExport, Offered, check};
 use super::rpc::{self, MOUNT, NFS};
+use super::{Container, Seat, Site};
 use crate::KindError;
-use crate::cluster::{Cluster, network};
+use crate::cluster::network;
 use crate::docker::Docker;
 use crate::observer::{Observer, Step};
 
@@ -38,38 +38,30 @@ pub struct NfsServer {
 }
 
 impl NfsServer {
-    pub(crate) async fn up(
-        cluster: &Cluster,
-        docker: &Docker,
-        owner: &str,
-        image: &str,
-        observer: &dyn Observer,
-    ) -> Result<Self, KindError> {
-        let name = format!("{}-nfs", cluster.name());
-        let running = Container::running(docker, &name, &cluster.network(), image).await?;
-        let container = if let Some(container) = running {
-            container
-        } else {
-            let step = Step::begin(observer, "starting NFS-Ganesha");
-            let address = network::address(docker, &cluster.network(), 2).await?;
-            // Handles of files are opened by number, which takes the right to read everything.
-            let mut options = vec!["--privileged", "--volume", EXPORTS];
-            options.extend(address.iter().map(String::as_str));
-            let container = Container::start(Start {
-                docker,
-                name: &name,
-                network: &cluster.network(),
-                owner,
-                image,
-                options: &options,
-                words: &[],
-            })
-            .await?;
-            step.done();
-            container
+    /// Takes the one of labs in common, or starts it.
+    pub(crate) async fn up(site: &Site, image: &str, observer: &dyn Observer) -> Result<Self, KindError> {
+        let seat = site.network_file_system(None);
+        let container = match Container::running(site, &seat, image).await? {
+            Some(container) => container,
+            None => {
+                let step = Step::begin(observer, "starting NFS-Ganesha");
+                let container = start(site, &seat, image).await?;
+                step.done();
+                container
+            }
         };
+        Self::reached(site, container).await
+    }
+
+    /// Starts one for a lab alone.
+    pub(crate) async fn apart(site: &Site, number: u32, image: &str) -> Result<Self, KindError> {
+        let container = start(site, &site.network_file_system(Some(number)), image).await?;
+        Self::reached(site, container).await
+    }
+
+    async fn reached(site: &Site, container: Container) -> Result<Self, KindError> {
         let address = container.address().await?;
-        let administrator = gateway(docker, &cluster.network()).await?;
+        let administrator = gateway(&site.docker, &site.network).await?;
         let offered = Arc::new(Mutex::new(Offered::nothing()));
         let server = Self { container, address, administrator, offered };
         server.until_healthy().await?;
@@ -181,6 +173,12 @@ impl NfsServer {
         let not_yet = "it serves no version 3";
         self.container.until_healthy("deadline of the NFS server's health", not_yet, ask).await
     }
+}
+
+async fn start(site: &Site, seat: &Seat, image: &str) -> Result<Container, KindError> {
+    // Handles of files are opened by number, which takes the right to read everything.
+    let options = ["--privileged", "--volume", EXPORTS];
+    Container::start(Start { site, seat, image, options: &options, words: &[] }).await
 }
 
 /// The address that this machine has on a network.

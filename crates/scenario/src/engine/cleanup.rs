@@ -10,8 +10,9 @@ use super::context::{Context, Made, StepError};
 use super::failure::{Failure, recent};
 use crate::model::ObjectReference;
 
-/// How often the inventory is taken while something is left.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How soon the inventory is taken again while something is left, at first, and at most: it costs a cluster much.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(400);
 
 /// Ends every sandbox of the API key, then waits until the leak ledger is empty.
 pub(super) async fn clean(context: &Context<'_>, check_leftovers: bool) -> Vec<Failure> {
@@ -72,6 +73,7 @@ async fn nothing_left(context: &Context<'_>) -> Option<Failure> {
     let limit = context.planned.scenario.limits.cleanup;
     let end = Instant::now() + limit.0;
     let place = context.planned.source.path.display().to_string();
+    let mut pause = FIRST_PAUSE;
     loop {
         match context.lab.leftovers().await {
             Err(error) => return Some(Failure::new("cleanup", &place, lab::chain(&error))),
@@ -86,7 +88,10 @@ async fn nothing_left(context: &Context<'_>) -> Option<Failure> {
                 failure.entries = recent(context.journal(), &owners);
                 return Some(failure);
             }
-            Ok(_) => tokio::time::sleep(PAUSE).await,
+            Ok(_) => {
+                tokio::time::sleep(pause).await;
+                pause = LAST_PAUSE.min(pause.saturating_mul(2));
+            }
         }
     }
 }

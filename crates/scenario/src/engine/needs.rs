@@ -32,13 +32,17 @@ pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     if planned.objects.iter().any(|object| object.kind() == Some("Checkpoint")) {
         needed.push(Capability::Checkpoints);
     }
-    let configures = planned.objects.iter().any(|object| object.name() == Some(INJECTION_CONFIG));
-    if configures || scenario.steps.iter().any(changes_configuration) {
+    if configures(planned) || scenario.steps.iter().any(changes_configuration) {
         needed.push(Capability::SystemConfiguration);
     }
     needed.sort();
     needed.dedup();
     needed
+}
+
+/// Whether `planned` changes the system's configuration with its own objects, before its steps.
+pub(super) fn configures(planned: &Planned) -> bool {
+    planned.objects.iter().any(|object| object.name() == Some(INJECTION_CONFIG))
 }
 
 /// What `planned` does with parts that labs may share.

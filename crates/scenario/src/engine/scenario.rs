@@ -1,5 +1,7 @@
 //! One scenario, from its lab's first breath to its last.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use journal::secrecy::Concealer;
 use journal::source;
 use lab::{Lab, LabError, SharedPart, Sharing, UpOptions};
@@ -10,7 +12,7 @@ use super::background::Background;
 use super::company::Place;
 use super::context::{Context, StepError};
 use super::failure::Failure;
-use super::needs::{needed, used};
+use super::needs::{self, configures, needed};
 use super::observer::{Event, PauseInfo};
 use super::record::{Record, record_part};
 use super::steps::{self, Carried};
@@ -19,6 +21,13 @@ use super::{Run, cleanup, secrecy, setup};
 use crate::programs;
 use crate::read::Planned;
 use crate::report;
+
+/// A scenario's time for disturbing what it disturbs of what is shared.
+struct Turn<'a> {
+    seat: &'a Place,
+    sharing: &'a Sharing,
+    taken: AtomicBool,
+}
 
 impl Run<'_> {
     /// Runs one scenario and writes its folder of the report; `sharing` is what it does with parts that others use too, `seat`
@@ -58,19 +67,14 @@ impl Run<'_> {
 
     async fn in_lab(&self, planned: &Planned, sharing: &Sharing, seat: Place, record: &mut Record) {
         let name = &planned.scenario.metadata.name;
-        let disturbs: Vec<_> = sharing.disturbs.iter().map(SharedPart::to_string).collect();
-        match disturbs.as_slice() {
-            [] => self.phase(name, "up"),
-            parts => self.phase(name, &format!("up, while nobody else uses {}", parts.join(" and "))),
-        }
-        let needed = needed(planned);
+        self.phase(name, "up");
         let options = UpOptions {
             name: name.clone(),
             seed: self.options.seed,
             directory: record.result.folder.clone(),
             deadline: planned.scenario.limits.up.0,
-            uses: used(planned, &needed),
-            needed,
+            needed: needed(planned),
+            sharing: needs::sharing(planned),
         };
         let up = async { record_part(&mut record.result, "up", self.backend.up(options)).await };
         let lab = tokio::select! {
@@ -82,12 +86,9 @@ impl Run<'_> {
             None => record.result.verdict = Verdict::Stopped,
             Some(Err(error)) => record.not_up(&error),
             Some(Ok(lab)) => {
-                if !disturbs.is_empty() {
-                    lab.journal().record(source::SCENARIO, "apart", name, json!({"disturbs": disturbs}));
-                }
-                self.with_lab(planned, lab.as_ref(), record).await;
-                // What was disturbed is whole only when its lab is down.
-                if disturbs.is_empty() && self.backend.goes_down_aside() {
+                let turn = Turn { seat: &seat, sharing, taken: AtomicBool::new(false) };
+                self.with_lab(planned, lab.as_ref(), &turn, record).await;
+                if self.backend.goes_down_aside() {
                     seat.give_up();
                 }
                 self.down(lab, name, record).await;
@@ -95,7 +96,7 @@ impl Run<'_> {
         }
     }
 
-    async fn with_lab(&self, planned: &Planned, lab: &dyn Lab, record: &mut Record) {
+    async fn with_lab(&self, planned: &Planned, lab: &dyn Lab, turn: &Turn<'_>, record: &mut Record) {
         let context = Context::new(planned, lab, self.options.cache.clone(), self.options.clock.clone());
         let place = planned.source.path.display().to_string();
         let mut guarded = Concealer::default();
@@ -106,7 +107,7 @@ impl Run<'_> {
                     biased;
                     () = self.stop.cancelled() => record.stopped = true,
                     error = end_of(lab) => record.result.failures.push(record.failure("lab", &StepError::of(&error))),
-                    () = self.work(&context, record) => {}
+                    () = self.work(&context, turn, record) => {}
                 }
                 record.result.failures.extend(secrecy::of_journal(lab.journal(), &place));
                 record.conceal(&context);
@@ -127,9 +128,12 @@ impl Run<'_> {
     }
 
     /// Everything between up and down. May be dropped at any await, when the run is stopped.
-    async fn work(&self, context: &Context<'_>, record: &mut Record) {
+    async fn work(&self, context: &Context<'_>, turn: &Turn<'_>, record: &mut Record) {
         let name = &context.planned.scenario.metadata.name;
         let scenario = &context.planned.scenario;
+        if configures(context.planned) {
+            self.take(turn, context).await;
+        }
         self.phase(name, "setup");
         let setup = async {
             setup::seed_buckets(context).await?;
@@ -143,6 +147,7 @@ impl Run<'_> {
         if let Err(error) = record_part(&mut record.result, "ready", setup::await_pools(context)).await {
             return record.fail_setup(context, &error);
         }
+        self.take(turn, context).await;
         let first = context.journal().len() as u64;
         let begun = Instant::now();
         let held = self.steps(context, record).await;
@@ -165,6 +170,25 @@ impl Run<'_> {
             record.catch_up(context).await;
             record.at_end(context);
         }
+        // Who looks at a failed scenario's lab wants to find it in use.
+        if record.result.failures.is_empty() && turn.taken.load(Ordering::Relaxed) {
+            match record_part(&mut record.result, "settle", context.lab.settle()).await {
+                Ok(()) => turn.seat.settled(),
+                Err(error) => record.result.failures.push(record.failure("settle", &StepError::of(&error))),
+            }
+        }
+    }
+
+    /// Waits, if the scenario disturbs what others use, until it may.
+    async fn take(&self, turn: &Turn<'_>, context: &Context<'_>) {
+        if turn.sharing.disturbs.is_empty() || turn.taken.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let name = &context.planned.scenario.metadata.name;
+        let parts: Vec<_> = turn.sharing.disturbs.iter().map(SharedPart::to_string).collect();
+        self.phase(name, &format!("waiting until nobody else uses {}", parts.join(" and ")));
+        turn.seat.turn().await;
+        context.journal().record(source::SCENARIO, "apart", name, json!({"disturbs": parts}));
     }
 
     /// Runs the steps up to the first that fails; says whether all held.

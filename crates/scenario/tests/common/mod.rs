@@ -57,6 +57,9 @@ pub(crate) struct Double {
 pub(crate) struct Company {
     up: BTreeSet<String>,
     pub(crate) met: BTreeMap<String, BTreeSet<String>>,
+    /// Of the labs of `met`, those that were between their first fault and their end, or their settling.
+    at_work: BTreeSet<String>,
+    pub(crate) met_at_work: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Company {
@@ -66,6 +69,15 @@ impl Company {
         }
         self.met.entry(name.to_owned()).or_default().extend(self.up.iter().cloned());
         self.up.insert(name.to_owned());
+    }
+
+    fn work(&mut self, name: &str) {
+        for other in self.at_work.iter().filter(|other| *other != name) {
+            self.met_at_work.entry(other.clone()).or_default().insert(name.to_owned());
+        }
+        let others = self.at_work.iter().filter(|other| *other != name).cloned();
+        self.met_at_work.entry(name.to_owned()).or_default().extend(others);
+        self.at_work.insert(name.to_owned());
     }
 }
 
@@ -198,6 +210,7 @@ impl Lab for DoubleLab {
     }
 
     async fn inject(&self, _fault: Fault) -> Result<FaultHandle, LabError> {
+        self.company.lock().expect("no panic").work(&self.name);
         Ok(FaultHandle(1))
     }
 
@@ -212,12 +225,21 @@ impl Lab for DoubleLab {
         Ok(found.unwrap_or_default())
     }
 
+    async fn settle(&self) -> Result<(), LabError> {
+        self.company.lock().expect("no panic").at_work.remove(&self.name);
+        Ok(())
+    }
+
     async fn down(self: Box<Self>) -> Result<(), LabError> {
         let waits = self.script.down_aside && self.company.lock().expect("no panic").met.len() == 1;
         while waits && self.company.lock().expect("no panic").met[&self.name].is_empty() {
             tokio::task::yield_now().await;
         }
-        self.company.lock().expect("no panic").up.remove(&self.name);
+        {
+            let mut company = self.company.lock().expect("no panic");
+            company.up.remove(&self.name);
+            company.at_work.remove(&self.name);
+        }
         if self.script.down_error {
             return Err(LabError::Part {
                 lab: "double".into(),
