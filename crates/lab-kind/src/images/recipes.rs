@@ -27,6 +27,7 @@ pub(crate) const NODE: &[File] = recipe!("node":
     "files/kind/manifests/default-cni.yaml",
     "files/kind/manifests/default-storage.yaml",
     "files/kind/patches/etcd+strategic.yaml",
+    "files/kind/patches/kube-apiserver+strategic.yaml",
     "files/usr/local/bin/entrypoint" (x),
     "files/usr/local/bin/kubelet-cgroup" (x),
 );
