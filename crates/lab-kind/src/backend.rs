@@ -25,7 +25,7 @@ const SYSTEM_LIMIT: Duration = Duration::from_secs(180);
 /// How long the way to the E2B API may take to open once the manager is available.
 const DOOR_LIMIT: Duration = Duration::from_secs(60);
 /// How many labs one processor serves.
-const JOBS_PER_PROCESSOR: usize = 2;
+const JOBS_PER_PROCESSOR: usize = 3;
 /// What labs can do here.
 const CAPABILITIES: [Capability; 8] = [
     Capability::ObjectStore,
