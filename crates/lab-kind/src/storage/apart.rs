@@ -45,16 +45,16 @@ impl Apart {
     pub(crate) async fn start(&self, disturbed: &BTreeSet<SharedPart>) -> Result<ServersApart, KindError> {
         let number = self.draw();
         let minio = async {
-            match disturbed.contains(&SharedPart::ObjectStore) {
-                true => Minio::apart(&self.site, number, &self.minio_image).await.map(Some),
-                false => Ok(None),
+            if !disturbed.contains(&SharedPart::ObjectStore) {
+                return Ok(None);
             }
+            Minio::apart(&self.site, number, &self.minio_image).await.map(Some)
         };
         let nfs = async {
-            match disturbed.contains(&SharedPart::NetworkFileSystem) {
-                true => NfsServer::apart(&self.site, number, &self.nfs_image).await.map(Some),
-                false => Ok(None),
+            if !disturbed.contains(&SharedPart::NetworkFileSystem) {
+                return Ok(None);
             }
+            NfsServer::apart(&self.site, number, &self.nfs_image).await.map(Some)
         };
         // Both to their ends: of one that was given up half way a container would be left.
         let (minio, nfs) = tokio::join!(minio, nfs);
@@ -95,7 +95,7 @@ impl Apart {
     /// The lowest number that no lab has.
     fn draw(&self) -> u32 {
         let mut numbers = self.numbers();
-        let number = (0..).find(|number| !numbers.contains(number)).unwrap_or_default();
+        let number = (0..u32::MAX).find(|number| !numbers.contains(number)).unwrap_or_default();
         numbers.insert(number);
         number
     }

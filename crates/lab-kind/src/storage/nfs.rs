@@ -41,14 +41,13 @@ impl NfsServer {
     /// Takes the one of labs in common, or starts it.
     pub(crate) async fn up(site: &Site, image: &str, observer: &dyn Observer) -> Result<Self, KindError> {
         let seat = site.network_file_system(None);
-        let container = match Container::running(site, &seat, image).await? {
-            Some(container) => container,
-            None => {
-                let step = Step::begin(observer, "starting NFS-Ganesha");
-                let container = start(site, &seat, image).await?;
-                step.done();
-                container
-            }
+        let container = if let Some(container) = Container::running(site, &seat, image).await? {
+            container
+        } else {
+            let step = Step::begin(observer, "starting NFS-Ganesha");
+            let container = start(site, &seat, image).await?;
+            step.done();
+            container
         };
         Self::reached(site, container).await
     }
