@@ -62,11 +62,10 @@ impl Apart {
             (Ok(minio), Ok(nfs)) => {
                 Ok(ServersApart { minio, nfs, number, apart: self.clone(), removed: Arc::default() })
             }
-            (minio, nfs) => {
-                let removed = self.remove(number).await;
-                minio?;
-                nfs?;
-                removed.and(Err(KindError::program("starting storage servers", "they didn't start")))
+            (Err(error), _) | (_, Err(error)) => {
+                // What went wrong first is what counts; what is left is swept at the end of the run.
+                let _ = self.remove(number).await;
+                Err(error)
             }
         }
     }

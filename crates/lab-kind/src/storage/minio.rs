@@ -35,6 +35,12 @@ struct Credentials {
     access_key_secret: String,
 }
 
+impl Credentials {
+    fn drawn() -> Self {
+        Self { access_key_id: draw(20), access_key_secret: draw(40) }
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Credentials").finish_non_exhaustive()
@@ -60,7 +66,7 @@ impl Minio {
             return Ok(store);
         }
         let step = Step::begin(observer, "starting MinIO");
-        let credentials = Credentials { access_key_id: draw(20), access_key_secret: draw(40) };
+        let credentials = Credentials::drawn();
         write_closed(&file, serde_json::to_string(&credentials).unwrap_or_default().as_bytes())?;
         let store = Self::start(site, &seat, image, credentials).await?;
         step.done();
@@ -69,8 +75,7 @@ impl Minio {
 
     /// Starts one for a lab alone.
     pub(crate) async fn apart(site: &Site, number: u32, image: &str) -> Result<Self, KindError> {
-        let credentials = Credentials { access_key_id: draw(20), access_key_secret: draw(40) };
-        Self::start(site, &site.object_store(Some(number)), image, credentials).await
+        Self::start(site, &site.object_store(Some(number)), image, Credentials::drawn()).await
     }
 
     async fn start(
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn credentials_are_shown_to_nobody() {
-        let credentials = Credentials { access_key_id: draw(20), access_key_secret: draw(40) };
+        let credentials = Credentials::drawn();
         let text = format!("{credentials:?}");
         assert!(!text.contains(&credentials.access_key_secret) && !text.contains(&credentials.access_key_id));
         assert_ne!(draw(40), draw(40));

@@ -66,7 +66,7 @@ fn disturbed(fault: &Fault) -> Option<SharedPart> {
 }
 
 /// The parts that `planned`, which needs `needed`, uses. Where the file doesn't tell for certain that it doesn't, it does.
-pub(super) fn used(planned: &Planned, needed: &[Capability]) -> BTreeSet<SharedPart> {
+fn used(planned: &Planned, needed: &[Capability]) -> BTreeSet<SharedPart> {
     let mut document = planned.node.to_value();
     if let Some(document) = document.as_object_mut() {
         document.remove("metadata");
