@@ -27,6 +27,8 @@ pub mod types {
     pub const TIMED_OUT: &str = "TimedOut";
     /// A set has as many available sandboxes as it should. Ours, upstream writes no conditions of sets.
     pub const AVAILABLE: &str = "Available";
+    /// On pods: their node keeps them asleep, or why it can't ([`crate::sleep`]). Ours.
+    pub const HIBERNATED: &str = "mountlab.dev/Hibernated";
     /// All unclaimed sandboxes of a set are of its template of now. Ours.
     pub const UP_TO_DATE: &str = "UpToDate";
 }

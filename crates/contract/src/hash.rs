@@ -66,6 +66,11 @@ fn hashed_template(sandbox: &Sandbox) -> Value {
     }
 }
 
+/// A hash of whatever else two pods are compared by.
+pub fn of_parts(parts: &Value) -> String {
+    safe_sha256(parts)
+}
+
 fn safe_sha256(value: &Value) -> String {
     let digest = hex::encode(Sha256::digest(canonical(value).as_bytes()));
     safe(&digest.as_bytes()[..HASH_LENGTH])

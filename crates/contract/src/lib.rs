@@ -36,4 +36,5 @@ pub mod quantity;
 pub mod recycling;
 pub mod request;
 pub mod resolve;
+pub mod sleep;
 pub mod state;

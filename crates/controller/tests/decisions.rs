@@ -9,6 +9,8 @@ mod operations;
 mod pausing;
 #[path = "decisions/recycling.rs"]
 mod recycling;
+#[path = "decisions/sleeping.rs"]
+mod sleeping;
 #[path = "decisions/upgrading.rs"]
 mod upgrading;
 
@@ -320,8 +322,12 @@ fn the_pod_has_the_template_the_bookkeeping_and_the_owner() {
     let owner = sandbox(&json!({"spec": {"template": template}}));
     let parsed = serde_json::from_value(template).expect("a template");
     let parts = build_pod(&owner, parsed, None).expect("no runtimes, nothing to inject");
-    let metadata = json!(parts.pod.metadata);
+    let mut metadata = json!(parts.pod.metadata);
     assert_eq!(metadata["name"], "one");
+    let made_of = metadata["annotations"]
+        .as_object_mut()
+        .and_then(|notes| notes.remove(contract::names::annotations::MADE_OF));
+    assert!(made_of.is_some(), "what it was made of is noted");
     assert_eq!(
         metadata["labels"],
         json!({

@@ -23,7 +23,15 @@ const TOKEN: &str = "token-0123456789";
 
 /// A claimed sandbox with one mount whose runtime is `runtime`; its main container has the id `first`.
 async fn claimed(lab: &Lab, runtime: &MockServer) {
+    claimed_on(lab, runtime, None).await;
+}
+
+/// The same on that node.
+async fn claimed_on(lab: &Lab, runtime: &MockServer, node: Option<&str>) {
     let mut object = sandbox("one", json!({}));
+    if let Some(node) = node {
+        object["spec"]["template"]["spec"]["nodeName"] = json!(node);
+    }
     object["metadata"]["annotations"] = json!({
         "agents.kruise.io/runtime-url": runtime.uri(),
         "agents.kruise.io/runtime-access-token": TOKEN,

@@ -11,7 +11,7 @@ use clock::SharedClock;
 use contract::names::csi_agent::OssMounter;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use lab::{Backend, Capability, Lab, LabError, SharedPart, UpOptions};
+use lab::{Backend, Capability, Kept, Lab, LabError, SharedPart, UpOptions};
 use lab_cluster::{ClusterOptions, NasOptions, StoreOptions, SystemImages};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -37,6 +37,12 @@ const CAPABILITIES: [Capability; 8] = [
     Capability::ComponentFaults,
     Capability::SystemConfiguration,
 ];
+
+/// What a paused sandbox keeps there.
+pub fn kept() -> Kept {
+    let missing = [Capability::MemoryKept].into_iter().filter(|wanted| !CAPABILITIES.contains(wanted));
+    Kept::without(&missing.collect::<Vec<_>>())
+}
 
 /// The backend that makes its cluster, or takes the one that it made before.
 pub struct Kind {

@@ -27,7 +27,7 @@ mod powers;
 mod storage;
 mod versions;
 
-pub use backend::Kind;
+pub use backend::{Kind, kept};
 pub use cluster::{Cluster, DOOR};
 pub use docker::{DaemonPolicy, Docker};
 pub use environment::{Environment, Settings};

@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, ExportCall, ExportReply, Fault, FaultHandle, LabError, Mount, Requirement, SharedPart, Sharing,
+    Access, ExportCall, ExportReply, Fault, FaultHandle, Kept, LabError, Mount, Requirement, SharedPart,
+    Sharing,
 };
 
 /// Something that a scenario can need and a backend can lack.
@@ -51,6 +52,9 @@ pub enum Capability {
     SeparateSandboxes,
     /// A node that can keep the file system of a container, so that checkpoints of sandboxes can be taken. A kubelet can't.
     Checkpoints,
+    /// A node that keeps the processes of a paused sandbox with their memory, and its files. A kubelet can only stop the pod and
+    /// make it again.
+    MemoryKept,
     /// Commands in pods by `kubectl exec`, and ports forwarded to this machine.
     PodCommands,
     /// Pods that request and get the resources that the files say.
@@ -79,6 +83,7 @@ impl fmt::Display for Capability {
             Self::NetworkPolicies => "a network that enforces policies",
             Self::SeparateSandboxes => "a network that keeps sandboxes apart",
             Self::Checkpoints => "a node that takes checkpoints of sandboxes",
+            Self::MemoryKept => "a node that keeps memory and files of paused sandboxes",
             Self::PodCommands => "commands in pods by kubectl",
             Self::ResourceRequests => "pods that request what the files say",
             Self::DeadMountRemoval => "a node that takes away mounts of dead agents",
@@ -112,6 +117,11 @@ pub trait Backend: Send + Sync {
 
     /// Which of `needed` this backend does not have.
     fn missing(&self, needed: &[Capability]) -> Vec<Capability>;
+
+    /// What a paused sandbox keeps there.
+    fn kept(&self) -> Kept {
+        Kept::without(&self.missing(&[Capability::MemoryKept]))
+    }
 
     /// The parts that its labs have in common. Scenarios that disturb one of them don't run beside those that use it.
     fn shared(&self) -> &[SharedPart] {

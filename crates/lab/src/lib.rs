@@ -12,6 +12,7 @@ mod access;
 mod backend;
 mod error;
 mod fault;
+mod hibernation;
 mod kill;
 mod listener;
 mod mount_table;
@@ -27,6 +28,7 @@ pub use error::{LabError, chain};
 pub use fault::{
     CapacityFault, CsiCall, CsiCode, CsiEffect, CsiFault, Fault, FaultHandle, NasFault, OssFault,
 };
+pub use hibernation::Kept;
 pub use kill::{Component, KillFault};
 pub use listener::Listener;
 pub use mount_table::{MountLine, parse_mount_table};

@@ -18,6 +18,7 @@ mod catalogue;
 mod checkpoints;
 pub mod enclosure;
 mod events;
+mod freezer;
 mod leftovers;
 mod logs;
 mod mounts;

@@ -32,6 +32,7 @@ fn object(shared: &Shared) -> Node {
         ("kubernetes.io/os", "linux"),
         ("kubernetes.io/arch", architecture()),
         (names::NODE_CHECKPOINTS, names::KEEPS_FILESYSTEM),
+        (names::NODE_HIBERNATION, names::KEEPS_MEMORY),
     ];
     Node {
         metadata: ObjectMeta {

@@ -29,4 +29,5 @@ pub use hook::HookFailure;
 pub use kubernetes::{is_conflict, is_not_found, is_transient, kubernetes_problem};
 pub use mounting::Failures;
 pub use tls::{RuntimeCertificates, RuntimeSetupError};
+pub use unmounting::Links;
 pub use volumes::resolve_mounts;

@@ -26,12 +26,22 @@ const TRY_LIMIT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 3;
 const WAIT: Duration = Duration::from_secs(1);
 
+/// What becomes of the links that lead to what is unmounted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Links {
+    /// They go.
+    Remove,
+    /// They stay, for the mounts come back: until then nothing can be made in their places that would get lost.
+    Keep,
+}
+
 /// One mount to take back.
 #[derive(Debug)]
 struct Unmount<'a> {
     driver: &'a str,
     volume_id: &'a str,
     path: &'a str,
+    links: Links,
 }
 
 /// How one call went wrong.
@@ -57,6 +67,7 @@ impl RuntimeClient {
                 driver: &mount.driver,
                 volume_id: &mount.request.volume_id,
                 path: &mount.request.target_path,
+                links: Links::Remove,
             };
             if let Err(refused) = self.unmount(endpoint, token, &unmount, UNDO_LIMIT).await {
                 tracing::warn!(reason = refused.reason, path = %mount.mount_path, "unmount failed");
@@ -69,7 +80,12 @@ impl RuntimeClient {
     ///
     /// # Errors
     /// A [`Code::MountFailed`] that names every mount of which it isn't known that it is gone, without secrets.
-    pub async fn unmount_persisted(&self, client: &Client, sandbox: &Sandbox) -> Result<(), Problem> {
+    pub async fn unmount_persisted(
+        &self,
+        client: &Client,
+        sandbox: &Sandbox,
+        links: Links,
+    ) -> Result<(), Problem> {
         let note =
             |key: &str| sandbox.annotations().get(key).map(String::as_str).filter(|text| !text.is_empty());
         let Some(list) = note(annotations::CSI_VOLUME_CONFIG) else { return Ok(()) };
@@ -93,7 +109,7 @@ impl RuntimeClient {
                 return Err(Problem::new(Code::MountFailed, message));
             };
             let volume_id = format!("{name}-{}", resolve::suffix_from(rand::random()));
-            let unmount = Unmount { driver, volume_id: &volume_id, path };
+            let unmount = Unmount { driver, volume_id: &volume_id, path, links };
             let outcome = self.unmount_surely(endpoint, token, &unmount).await;
             outcome.map_err(|refused| {
                 let reason = redaction.clean(&refused.reason);
@@ -133,7 +149,11 @@ impl RuntimeClient {
         limit: Duration,
     ) -> Result<(), Refused> {
         let request = json!({"volumeId": unmount.volume_id, "targetPath": unmount.path});
-        let body = json!({"driver": unmount.driver, "unpublishRequest": request}).to_string().into_bytes();
+        let mut body = json!({"driver": unmount.driver, "unpublishRequest": request});
+        if unmount.links == Links::Keep {
+            body["keepLink"] = true.into();
+        }
+        let body = body.to_string().into_bytes();
         let call = self.call(Method::POST, endpoint, STORAGE_UNMOUNT_API_PATH, token, body, limit);
         let answer = call.await.map_err(|error| Refused { is_transient: true, reason: error.to_string() })?;
         let told: UnmountAnswer = serde_json::from_slice(&answer.body).unwrap_or_default();

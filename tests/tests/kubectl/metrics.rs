@@ -144,7 +144,7 @@ async fn metrics_follow_a_sandbox_from_create_to_delete() {
             (controller::SANDBOX_STATUS_READY_TIME, "", one(), None),
             (controller::SANDBOX_STATUS_UNPAUSED, "", one(), Some(0.0)),
             (controller::SANDBOX_STATUS_ABNORMAL, "", one(), None),
-            (controller::SANDBOX_RUNTIME_CONTAINER_ABNORMAL, "", one(), None),
+            (controller::SANDBOX_RUNTIME_CONTAINER_ABNORMAL, "", one(), Some(0.0)),
             (controller::SANDBOX_PAUSE_TOTAL, "", success(), Some(1.0)),
             (controller::SANDBOX_PAUSE_DURATION, "_count", namespace(), Some(1.0)),
             (controller::SANDBOX_RESUME_TOTAL, "", success(), None),

@@ -9,6 +9,7 @@ use clock::SystemClock;
 use contract::conditions::{self, types};
 use contract::crd::Sandbox;
 use contract::names::{annotations, labels};
+use contract::sleep::Sleep;
 use contract::state;
 use e2b_client::{Client, ClientError, Command, CreateRequest, Settings, VolumeMount};
 use journal::Journal;
@@ -247,8 +248,10 @@ impl World {
         self.until("pause deadline", async || {
             let info = self.e2b.get(id).await.map_err(|error| error.to_string())?.value;
             let pod = pods.get_opt(name_of(id)).await.map_err(|error| error.to_string())?;
-            let is_paused = info.state.as_deref() == Some("paused") && pod.is_none();
-            is_paused.then_some(()).ok_or(format!("{:?}, its pod is there: {}", info.state, pod.is_some()))
+            let sleep = pod.as_ref().map(Sleep::of);
+            let is_over = matches!(sleep, None | Some(Sleep::Asleep));
+            let is_paused = info.state.as_deref() == Some("paused") && is_over;
+            is_paused.then_some(()).ok_or(format!("{:?}, its pod: {sleep:?}", info.state))
         })
         .await;
     }

@@ -12,7 +12,8 @@
 //! call; it is not worth another try.
 //!
 //! Unmounting takes `{"driver": …, "unpublishRequest": {"volumeId": …, "targetPath": …}}`, where the path is the
-//! user's. It is for rolling back one mount when another one of the same claim has failed.
+//! user's. It is for rolling back one mount when another one of the same claim has failed, for recycling, and, with
+//! `"keepLink": true`, for a pause that keeps the processes: the link then stays and leads nowhere.
 //!
 //! Work that has begun is finished even when the caller goes away, so that no half-made mount is left.
 
@@ -109,6 +110,7 @@ fn mount_order(body: &[u8]) -> Result<MountOrder, Problem> {
 
 fn unmount_order(body: &[u8]) -> Result<UnmountOrder, Problem> {
     let (driver, request) = parts(body, "unpublishRequest")?;
+    let keep_link = serde_json::from_slice::<Value>(body).is_ok_and(|body| body["keepLink"] == true);
     let text = |name: &str, other: &str| {
         let value = request.get(name).or_else(|| request.get(other));
         value.and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -117,5 +119,5 @@ fn unmount_order(body: &[u8]) -> Result<UnmountOrder, Problem> {
         volume_id: text("volumeId", "volume_id"),
         target_path: text("targetPath", "target_path"),
     };
-    Ok(UnmountOrder { driver, request })
+    Ok(UnmountOrder { driver, request, keep_link })
 }

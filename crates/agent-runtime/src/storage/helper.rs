@@ -142,6 +142,7 @@ fn unmount(request: Request) -> Result<(), HelperError> {
     let order = UnmountOrder {
         driver: request.driver.clone(),
         request: decode::<NodeUnpublishVolumeRequest>(&request)?,
+        keep_link: false,
     };
     if request.debug {
         eprintln!("sandbox-storage: unmount {:?} by {}", order.request.target_path, order.driver);

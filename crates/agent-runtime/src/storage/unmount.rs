@@ -14,13 +14,15 @@ use super::problem::Problem;
 pub(crate) struct UnmountOrder {
     pub(crate) driver: String,
     pub(crate) request: NodeUnpublishVolumeRequest,
+    /// The link stays and leads nowhere until the path is mounted again: nothing can be made in its place meanwhile.
+    pub(crate) keep_link: bool,
 }
 
 impl Agent {
-    /// Unmounts, then removes the link and the staging directory. What is already gone is fine, and a mount of the
+    /// Unmounts, then removes the link, unless that is to stay, and the staging directory. What is already gone is fine, and a mount of the
     /// same path that is still under way is given up.
     pub(crate) async fn unmount(self: Arc<Self>, order: UnmountOrder) -> Result<(), Problem> {
-        let UnmountOrder { driver, mut request } = order;
+        let UnmountOrder { driver, mut request, keep_link } = order;
         check_driver(&driver)?;
         if request.target_path.trim().is_empty() || request.volume_id.trim().is_empty() {
             return Err(Problem::bad_request("target path and volume id are required"));
@@ -33,10 +35,12 @@ impl Agent {
         let outcome = self.unpublish(&driver, request).await;
         outcome.map_err(|problem| problem.within(format!("unmount failed for driver {driver}")))?;
         self.ledger.remove(&staging);
-        let link = directories.link;
-        let unlinked = tokio::task::spawn_blocking(move || link.remove()).await;
-        if let Ok(Err(problem)) = unlinked {
-            tracing::warn!(path = %mount_path, "the link stays: {problem}");
+        if !keep_link {
+            let link = directories.link;
+            let unlinked = tokio::task::spawn_blocking(move || link.remove()).await;
+            if let Ok(Err(problem)) = unlinked {
+                tracing::warn!(path = %mount_path, "the link stays: {problem}");
+            }
         }
         remove_staging(staging).await;
         Ok(())

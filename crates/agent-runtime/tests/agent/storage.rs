@@ -408,6 +408,23 @@ async fn unmounting_takes_everything_back_and_can_be_repeated() {
 }
 
 #[tokio::test]
+async fn a_link_that_is_kept_leads_nowhere_until_it_is_mounted_again() {
+    let mounts = Mounts::start().await;
+    mounts.mounted().await;
+    let request = json!({ "volumeId": "oss-pv-abc123", "targetPath": mounts.path() });
+    let body = json!({ "driver": OSS, "unpublishRequest": request, "keepLink": true }).to_string();
+    for _ in 0..2 {
+        let answer = post(&mounts.sandbox, "unmounts", &body).await;
+        assert_eq!(answer, (200, r#"{"success":true}"#.to_owned()));
+        assert!(mounts.link().is_symlink() && !mounts.staging().exists());
+    }
+    let refused = std::fs::create_dir(mounts.link()).expect_err("nothing can be made there");
+    assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+    mounts.mounted().await;
+    assert!(mounts.link().is_dir());
+}
+
+#[tokio::test]
 async fn unmounting_keeps_data_and_what_isnt_a_link() {
     let mounts = Mounts::start().await;
     std::fs::create_dir_all(mounts.staging().join("customer-data")).expect("made");

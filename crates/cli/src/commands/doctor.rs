@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use lab::{Backend, Requirement};
+use lab::{Backend, Kept, Requirement};
 use serde::Serialize;
 
 use crate::arguments::{Format, Output};
@@ -13,6 +13,8 @@ use crate::exit::Status;
 struct Diagnosis {
     backend: &'static str,
     ready: bool,
+    /// What a paused sandbox keeps there.
+    kept: Kept,
     requirements: Vec<Requirement>,
 }
 
@@ -34,7 +36,7 @@ pub(crate) fn run(output: Output) -> anyhow::Result<Status> {
 }
 
 fn diagnose(backend: &dyn Backend) -> Diagnosis {
-    judge(backend.name(), backend.requirements())
+    judge(backend.name(), backend.kept(), backend.requirements())
 }
 
 fn diagnose_kind() -> anyhow::Result<Diagnosis> {
@@ -44,19 +46,20 @@ fn diagnose_kind() -> anyhow::Result<Diagnosis> {
         Ok(folders) => runtime.block_on(lab_kind::requirements(&folders)),
         Err(error) => vec![lab_kind::no_folder(&error)],
     };
-    Ok(judge(lab_kind::NAME, requirements))
+    Ok(judge(lab_kind::NAME, lab_kind::kept(), requirements))
 }
 
-fn judge(backend: &'static str, requirements: Vec<Requirement>) -> Diagnosis {
+fn judge(backend: &'static str, kept: Kept, requirements: Vec<Requirement>) -> Diagnosis {
     let ready = requirements.iter().all(|requirement| requirement.met || requirement.optional);
-    Diagnosis { backend, ready, requirements }
+    Diagnosis { backend, ready, kept, requirements }
 }
 
 fn table(diagnosis: &Diagnosis) -> String {
     let verdict = if diagnosis.ready { "ready" } else { "can't run here" };
     let width = diagnosis.requirements.iter().map(|requirement| requirement.name.len()).max().unwrap_or(0);
     let rows = diagnosis.requirements.iter().map(|requirement| row(requirement, width));
-    format!("{} backend: {verdict}\n{}", diagnosis.backend, rows.collect::<String>())
+    let Diagnosis { backend, kept, .. } = diagnosis;
+    format!("{backend} backend: {verdict}\n{}  a paused sandbox keeps {kept}\n", rows.collect::<String>())
 }
 
 fn row(requirement: &Requirement, width: usize) -> String {
@@ -91,8 +94,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_comes_with_its_reason_and_remedy() {
-        let diagnosis =
-            Diagnosis { backend: "embedded", ready: false, requirements: vec![requirement(false, false)] };
+        let diagnosis = Diagnosis {
+            backend: "embedded",
+            ready: false,
+            kept: Kept::MemoryAndFiles,
+            requirements: vec![requirement(false, false)],
+        };
         let text = table(&diagnosis);
         assert!(text.starts_with("embedded backend: can't run here\n"), "{text}");
         for part in ["MISSING", "/dev/fuse", "what for: of mounts", "to get it: chmod 0666 /dev/fuse"] {
@@ -105,8 +112,13 @@ mod tests {
         let text = table(&Diagnosis {
             backend: "embedded",
             ready: true,
+            kept: Kept::NothingElse,
             requirements: vec![requirement(true, false)],
         });
-        assert_eq!(text, "embedded backend: ready\n  ok       /dev/fuse  seen\n");
+        assert_eq!(
+            text,
+            "embedded backend: ready\n  ok       /dev/fuse  seen\n  a paused sandbox keeps neither processes nor its own files: it wakes up in \
+             a new pod\n"
+        );
     }
 }

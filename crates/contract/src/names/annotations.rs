@@ -55,6 +55,11 @@ pub const CHECKPOINT_ORDER: &str = "mountlab.dev/checkpoint-order";
 pub const CHECKPOINT_OUTCOME: &str = "mountlab.dev/checkpoint-outcome";
 /// On Checkpoints that are being deleted, `"true"`: no sandbox needs the files any more. Ours.
 pub const CHECKPOINT_RELEASED: &str = "mountlab.dev/checkpoint-released";
+/// On pods, `"true"`: their node is to keep them asleep ([`crate::sleep`]). Ours.
+pub const HIBERNATE: &str = "mountlab.dev/hibernate";
+/// On pods: hash of what they were made of that the Sandbox doesn't hold itself, the injection configuration and a
+/// referenced template; by it a pod that was kept asleep is known to be outdated. Ours.
+pub const MADE_OF: &str = "mountlab.dev/made-of";
 /// On Checkpoints: how many mounts the sandbox had, which are not part of it. Ours.
 pub const SOURCE_MOUNTS: &str = "mountlab.dev/source-mounts";
 /// On Checkpoints: RFC 3339 instant of the request for the snapshot, by which snapshots are listed; the creation

@@ -48,6 +48,8 @@ pub const RUNTIME_INITIALIZED: &str = "RuntimeInitialized";
 pub const RUNTIME_INITIALIZE_FAILED: &str = "RuntimeInitializeFailed";
 /// A pause was refused because of mounted storage (Warning).
 pub const STORAGE_NOT_HIBERNATABLE: &str = "StorageNotHibernatable";
+/// A paused sandbox lost its memory and its own files although its node keeps them (Warning). Ours.
+pub const MEMORY_NOT_KEPT: &str = "MemoryNotKept";
 /// A sandbox was created with an automatic pause that its storage will not allow. Ours.
 pub const AUTOMATIC_PAUSE_UNAVAILABLE: &str = "AutomaticPauseUnavailable";
 /// Mounts of a checkpoint's source are not restored (Warning).

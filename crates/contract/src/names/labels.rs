@@ -38,5 +38,9 @@ pub const CHECKPOINT_TYPE: &str = "agents.kruise.io/checkpoint-type";
 pub const NODE_CHECKPOINTS: &str = "mountlab.dev/checkpoints";
 /// Value of [`NODE_CHECKPOINTS`] of a node that keeps the file system of a container.
 pub const KEEPS_FILESYSTEM: &str = "filesystem";
+/// On Nodes: what the node keeps of a pod that it is told to put to sleep; [`KEEPS_MEMORY`]. Ours.
+pub const NODE_HIBERNATION: &str = "mountlab.dev/hibernation";
+/// Value of [`NODE_HIBERNATION`] of a node that keeps processes with their memory, and all files.
+pub const KEEPS_MEMORY: &str = "memory";
 /// Identifier of a Checkpoint, from when a node is at it.
 pub const CHECKPOINT_ID: &str = "agents.kruise.io/checkpoint-id";

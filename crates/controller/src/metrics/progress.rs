@@ -15,7 +15,7 @@ use crate::queue::ObjectName;
 pub(super) enum Operation {
     /// From when it is there until it is ready.
     Creation,
-    /// From phase Paused until its pod is gone.
+    /// From phase Paused until its pod is gone, or kept asleep.
     Pause,
     /// From phase Resuming until it is ready.
     Resume,

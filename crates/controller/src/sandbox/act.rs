@@ -8,16 +8,19 @@ use contract::crd::{Sandbox, SandboxPhase, SandboxStatus, SandboxTemplate};
 use contract::errors::{Code, Problem};
 use contract::hibernation::Verdict;
 use contract::names::{INJECTION_CONFIG, RUNTIME_AGENT, RUNTIME_TLS_PORT, annotations, events, finalizers};
+use contract::sleep::{Sleep, keeps_memory};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch};
+use kube::{Api, ResourceExt as _};
+use runtime_client::Links;
 use serde_json::json;
 
 use super::decide::{Action, Circumstances, decide_about, is_owned, owner_mismatch};
-use super::pod::build;
+use super::pod::{build, made_of};
 use super::recycle::{self, Recycling};
+use super::sleep::Keeping;
 use super::status::merge_patch;
 use super::{in_place, pause, preserve, preserved, recycled};
 use crate::announce::Announcement;
@@ -44,6 +47,10 @@ pub(crate) async fn reconcile(
     if is_losing_its_pod(&sandbox, pod.as_ref()) && !is_there(context, name, &sandbox).await? {
         return Ok(None);
     }
+    if phase_of(&sandbox) == Some(&SandboxPhase::Paused) {
+        // the containers may stay the same, and what was mounted in them doesn't
+        context.initialisations.forget(name);
+    }
     let attempt = context.initialisations.of(name, &sandbox);
     let now = context.now();
     let storage = storage_of(context, &sandbox, now).await?;
@@ -53,11 +60,13 @@ pub(crate) async fn reconcile(
     } else {
         Vec::new()
     };
+    let keeping = keeping_of(context, name, &sandbox, pod.as_ref()).await?;
     let circumstances = Circumstances {
         attempt: attempt.as_ref(),
         storage: &storage,
         recycling: recycling.as_ref(),
         kept: &kept,
+        keeping: &keeping,
     };
     let mut decision = decide_about(&sandbox, pod.as_ref(), circumstances, now);
     let mut outcome = Ok(());
@@ -92,12 +101,57 @@ async fn recycling_of(
     pod: Option<&Pod>,
 ) -> Result<Option<Recycling>, Failure> {
     if !recycle::depends_on_pool(sandbox) {
-        context.unmounts.forget(name);
+        if phase_of(sandbox) != Some(&SandboxPhase::Paused) {
+            context.unmounts.forget(name);
+        }
         return Ok(None);
     }
     let draft = set::draft_for(context, sandbox).await?.map(Box::new);
     let unmounting = pod.and_then(kube::ResourceExt::uid).and_then(|pod| context.unmounts.of(name, &pod));
     Ok(Some(Recycling { draft, unmounting, limits: context.recycling }))
+}
+
+/// What keeping the pod of the Sandbox asleep depends on, where that makes a difference now.
+async fn keeping_of(
+    context: &Context,
+    name: &ObjectName,
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+) -> Result<Keeping, Failure> {
+    let mut keeping = Keeping::default();
+    let Some(pod) = pod.filter(|pod| is_owned(sandbox, pod) && pod.metadata.deletion_timestamp.is_none())
+    else {
+        return Ok(keeping);
+    };
+    match (phase_of(sandbox), Sleep::of(pod)) {
+        (Some(SandboxPhase::Paused), Sleep::Awake | Sleep::FallingAsleep | Sleep::WakingUp) => {
+            keeping.node_keeps = node_keeps(context, pod).await?;
+            keeping.unmounting = pod.uid().and_then(|uid| context.unmounts.of(name, &uid));
+        }
+        (Some(SandboxPhase::Resuming), Sleep::Asleep | Sleep::FallingAsleep) => {
+            let template = template_of(context, sandbox).await?;
+            let config = injection_config(context, sandbox).await?;
+            let made_of = made_of(sandbox, &template, config.as_ref());
+            keeping.is_current = pod.annotations().get(annotations::MADE_OF) == Some(&made_of);
+        }
+        _ => {}
+    }
+    Ok(keeping)
+}
+
+/// Whether the pod's node keeps it. One that may not be asked keeps nothing.
+async fn node_keeps(context: &Context, pod: &Pod) -> Result<bool, Failure> {
+    let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { return Ok(false) };
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    match nodes.get_opt(name).await {
+        Ok(node) => Ok(node.is_some_and(|node| keeps_memory(&node))),
+        Err(error) if has_code(&error, 403) => Ok(false),
+        Err(error) => Err(failed("get", format!("Node/{name}"))(error)),
+    }
+}
+
+fn phase_of(sandbox: &Sandbox) -> Option<&SandboxPhase> {
+    sandbox.status.as_ref().map(|status| &status.phase)
 }
 
 /// The pod of the Sandbox as the watch knows it. Before a running sandbox is declared failed, the API is asked: after
@@ -172,9 +226,15 @@ async fn act(
             patch_exactly(context, sandbox, "set the end of", json!({}), spec).await
         }
         Action::Unmount { pod } => {
-            context.unmounts.start(context, &name_of(sandbox), sandbox.clone(), pod);
+            context.unmounts.start(context, &name_of(sandbox), sandbox.clone(), pod, Links::Remove);
             Ok(())
         }
+        Action::UnmountForPause { pod } => {
+            context.unmounts.start(context, &name_of(sandbox), sandbox.clone(), pod, Links::Keep);
+            Ok(())
+        }
+        Action::PutPodToSleep { uid } => set_sleep(context, sandbox, uid, Some("true")).await,
+        Action::WakePod { uid } => set_sleep(context, sandbox, uid, None).await,
         Action::ClearSandbox(cleared) => recycled::clear(context, sandbox, cleared).await,
         Action::ReplaceSandbox(returned) => recycled::replace(context, returned).await,
         Action::DropFinalizer => drop_finalizer(context, sandbox).await,
@@ -370,6 +430,25 @@ async fn delete_pod(context: &Context, sandbox: &Sandbox, how: &DeleteParams) ->
         Ok(_) => Ok(()),
         Err(error) if has_code(&error, 404) || has_code(&error, 409) => Ok(()),
         Err(error) => Err(failed("delete the pod of", object(sandbox))(error)),
+    }
+}
+
+/// Writes what the node is to do with the pod of that UID. One that is gone, or another one, needs nothing.
+async fn set_sleep(
+    context: &Context,
+    sandbox: &Sandbox,
+    uid: &str,
+    wanted: Option<&str>,
+) -> Result<(), Failure> {
+    let pods = context.namespaced::<Pod>(&namespace(sandbox));
+    let patch = json!({"metadata": {"uid": uid, "annotations": {annotations::HIBERNATE: wanted}}});
+    match pods.patch(&sandbox.name_any(), &patch_parameters(), &Patch::Merge(&patch)).await {
+        Ok(written) => {
+            context.world.wrote_pod(written);
+            Ok(())
+        }
+        Err(error) if has_code(&error, 404) || has_code(&error, 409) => Ok(()),
+        Err(error) => Err(failed("patch the pod of", object(sandbox))(error)),
     }
 }
 

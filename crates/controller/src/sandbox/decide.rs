@@ -16,6 +16,7 @@ use super::hook::Hook;
 use super::in_place::{self, Standing};
 use super::initialisation::{self, Attempt};
 use super::recycle::{self, Recycling};
+use super::sleep::Keeping;
 use super::{pause, preserve, ready, resume, status, upgrade};
 use crate::announce::Announcement;
 
@@ -30,6 +31,8 @@ pub struct Circumstances<'a> {
     pub recycling: Option<&'a Recycling>,
     /// The Checkpoints that were made for upgrades of the Sandbox.
     pub kept: &'a [Arc<Checkpoint>],
+    /// What keeping its pod asleep depends on, where it is paused or wakes up.
+    pub keeping: &'a Keeping,
 }
 
 /// One thing to do to the API.
@@ -46,6 +49,21 @@ pub enum Action {
     },
     /// Delete the pod of that UID for a pause: its processes get 5 s.
     StopPod {
+        /// The pod and no other of its name.
+        uid: String,
+    },
+    /// Unmount everything in the pod of that UID, in the background; the links to the mounts stay.
+    UnmountForPause {
+        /// The pod that is to be kept asleep.
+        pod: String,
+    },
+    /// Tell the node of the pod of that UID to keep it asleep.
+    PutPodToSleep {
+        /// The pod and no other of its name.
+        uid: String,
+    },
+    /// Tell the node of the pod of that UID to let it run again.
+    WakePod {
         /// The pod and no other of its name.
         uid: String,
     },
@@ -139,7 +157,9 @@ pub fn decide_with(
     storage: &Verdict,
     now: Timestamp,
 ) -> Decision {
-    decide_about(sandbox, pod, Circumstances { attempt, storage, recycling: None, kept: &[] }, now)
+    let circumstances =
+        Circumstances { attempt, storage, recycling: None, kept: &[], keeping: &Keeping::default() };
+    decide_about(sandbox, pod, circumstances, now)
 }
 
 /// Decides about `sandbox`, whose pod (of the same name) is `pod`, at `now`.
@@ -218,8 +238,12 @@ fn live(sandbox: &Sandbox, pod: Option<&Pod>, circumstances: Circumstances<'_>, 
     match old.phase {
         SandboxPhase::None | SandboxPhase::Pending => pending(sandbox, pod, now, &mut status, &mut decision),
         SandboxPhase::Running => running(sandbox, pod, circumstances, now, &mut status, &mut decision),
-        SandboxPhase::Paused => pause::follow(sandbox, pod, now, &mut status, &mut decision),
-        SandboxPhase::Resuming => resume::follow(sandbox, pod, attempt, now, &mut status, &mut decision),
+        SandboxPhase::Paused => {
+            pause::follow(sandbox, pod, circumstances.keeping, now, &mut status, &mut decision);
+        }
+        SandboxPhase::Resuming => {
+            resume::follow(sandbox, pod, circumstances, now, &mut status, &mut decision);
+        }
         SandboxPhase::Upgrading => {
             upgrade::follow(sandbox, pod, attempt, circumstances.kept, now, &mut status, &mut decision);
         }
@@ -306,7 +330,7 @@ pub(super) fn own_pod<'a>(
 fn running(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
-    Circumstances { attempt, storage, recycling, kept }: Circumstances<'_>,
+    Circumstances { attempt, storage, recycling, kept, .. }: Circumstances<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -404,8 +428,8 @@ fn announce_phase(before: &SandboxPhase, status: &SandboxStatus, decision: &mut 
         SandboxPhase::Recycling => Announcement::normal(reason, "Recycle sandbox"),
         SandboxPhase::Upgrading => Announcement::normal(reason, "Sandbox is upgraded, its pod is replaced"),
         SandboxPhase::Running => Announcement::normal(reason, "Sandbox started"),
-        SandboxPhase::Paused => Announcement::normal(reason, "Sandbox is paused, its pod goes"),
-        SandboxPhase::Resuming => Announcement::normal(reason, "Sandbox wakes up, a new pod is made"),
+        SandboxPhase::Paused => Announcement::normal(reason, "Sandbox is paused"),
+        SandboxPhase::Resuming => Announcement::normal(reason, "Sandbox wakes up"),
         SandboxPhase::Failed => {
             Announcement::warning(reason, message.unwrap_or_else(|| "Sandbox failed".to_owned()))
         }

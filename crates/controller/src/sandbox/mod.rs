@@ -5,6 +5,7 @@
 //!                                       │
 //!                                    act: the API calls; a pod that can't be made ends up in the status
 //!                                    recycle: back to the pool, with unmount beside the turns
+//!                                    sleep: a paused sandbox's pod that its node keeps, and its waking
 //!                                    in_place: what of a changed template reaches the running pod
 //!                                    preserve: the files of an upgraded sandbox, by a Checkpoint
 //!                                    initialise: the runtime of a replaced container and its mounts, beside the turns
@@ -27,6 +28,7 @@ mod ready;
 mod recycle;
 mod recycled;
 mod resume;
+mod sleep;
 mod status;
 mod unmount;
 mod upgrade;
@@ -39,5 +41,6 @@ pub use initialisation::{Attempt, Progress};
 pub(crate) use initialise::Initialisations;
 pub use pod::{PodParts, build as build_pod};
 pub use recycle::{Recycling, RecyclingLimits, Unmounting};
+pub use sleep::Keeping;
 pub(crate) use status::{difference, merge_patch};
 pub(crate) use unmount::Unmounts;

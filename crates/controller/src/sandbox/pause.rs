@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Running, spec.paused ─► storage can't hibernate: stays Running, condition and one event per generation
-//!                     └─► Paused: finalizer, pod deleted, condition False/Pending ─► pod gone: True ─► Resuming
+//!                     └─► Paused: finalizer, condition False/Pending ─► pod deleted, and gone, or kept asleep: True ─► Resuming
 //! ```
 //! The phase is written before the pod is touched: a controller that starts anew in between goes on with the pause
 //! and doesn't take the missing pod for a failure.
@@ -17,7 +17,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision, is_owned};
-use super::{deadlines, initialisation, of_generation, resume, wake};
+use super::sleep::Keeping;
+use super::{deadlines, initialisation, of_generation, resume, sleep, wake};
 use crate::announce::Announcement;
 
 /// After that time a refused pause is looked at again: its volumes may have changed, and nobody tells.
@@ -82,10 +83,11 @@ pub(super) fn begin(now: Timestamp, status: &mut SandboxStatus) {
     initialisation::expect_another(status);
 }
 
-/// Phase Paused: the pod goes, and once it is gone a wanted wake-up can begin.
+/// Phase Paused: the pod goes, or its node keeps it asleep; then a wanted wake-up can begin.
 pub(super) fn follow(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
+    keeping: &Keeping,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -93,20 +95,22 @@ pub(super) fn follow(
     if !has_finalizer(sandbox) {
         decision.actions.push(Action::AddFinalizer);
     }
-    match pod.filter(|pod| is_owned(sandbox, pod)) {
-        Some(pod) if pod.metadata.deletion_timestamp.is_none() => {
-            decision.actions.push(Action::StopPod { uid: pod.uid().unwrap_or_default() });
-        }
-        Some(_) => {}
-        None => {
-            let conditions = &mut status.conditions;
-            conditions::set(conditions, types::SANDBOX_PAUSED, true, reasons::STOP_PAUSE_SUCCEED, "", now);
-            if !sandbox.spec.paused {
-                resume::begin(now, status);
-            } else if wake::is_wanted(sandbox) {
-                wake::begin(now, status, decision);
+    let message = match pod.filter(|pod| is_owned(sandbox, pod)) {
+        Some(pod) if pod.metadata.deletion_timestamp.is_some() => return,
+        Some(pod) => {
+            if !sleep::put_to_sleep(pod, keeping, now, status, decision) {
+                return;
             }
+            sleep::KEPT
         }
+        None => "",
+    };
+    let conditions = &mut status.conditions;
+    conditions::set(conditions, types::SANDBOX_PAUSED, true, reasons::STOP_PAUSE_SUCCEED, message, now);
+    if !sandbox.spec.paused {
+        resume::begin(now, status);
+    } else if wake::is_wanted(sandbox) {
+        wake::begin(now, status, decision);
     }
 }
 

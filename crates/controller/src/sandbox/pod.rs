@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
 
 /// A pod to be created, with what goes along with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,13 +35,15 @@ pub fn build(
     template: PodTemplateSpec,
     config: Option<&ConfigMap>,
 ) -> Result<PodParts, Problem> {
+    let made_of = made_of(sandbox, &template, config);
     let template_metadata = template.metadata.unwrap_or_default();
     let created_by = (labels::CREATED_BY.to_owned(), labels::CREATED_BY_SANDBOX.to_owned());
     let mut pod_labels = template_metadata.labels.unwrap_or_default();
     pod_labels
         .extend([created_by.clone(), (labels::POD_TEMPLATE_HASH.to_owned(), hash::update_revision(sandbox))]);
     let mut pod_annotations = template_metadata.annotations.unwrap_or_default();
-    pod_annotations.extend([created_by]);
+    pod_annotations.extend([created_by, (annotations::MADE_OF.to_owned(), made_of)]);
+    pod_annotations.remove(annotations::HIBERNATE);
     // Only the Sandbox says whose files a container starts with: a template must not.
     pod_annotations.remove(annotations::RESTORE_FROM);
     if let Some(checkpoint) = sandbox.annotations().get(annotations::RESTORE_FROM) {
@@ -66,6 +69,15 @@ pub fn build(
     let runtimes: &[RuntimeConfig] = sandbox.spec.runtimes.as_deref().unwrap_or_default();
     let clashes = injection::inject(&mut pod, runtimes, InjectionConfig::new(config))?;
     Ok(PodParts { pod, claims, clashes })
+}
+
+/// What a pod of `sandbox` is made of that the Sandbox doesn't hold itself, as a hash: the injection configuration, where it names
+/// runtimes, and the template, where it refers to one.
+pub(super) fn made_of(sandbox: &Sandbox, template: &PodTemplateSpec, config: Option<&ConfigMap>) -> String {
+    let has_runtimes = sandbox.spec.runtimes.as_ref().is_some_and(|runtimes| !runtimes.is_empty());
+    let config = config.filter(|_| has_runtimes).and_then(|config| config.data.as_ref());
+    let template = sandbox.spec.template_ref.as_ref().map(|_| template);
+    hash::of_parts(&json!({"configuration": config, "template": template}))
 }
 
 /// Whether a `SandboxSet` or `SandboxTemplate` is behind the Sandbox. Their admission turns the token of the service

@@ -1,13 +1,14 @@
-//! Waking up (`kubernetes.md` §5.6), as pure functions: a new pod from the template and the injection configuration of
-//! now. Its runtime and mounts come back as after any replaced container, before the Sandbox is Ready.
+//! Waking up (`kubernetes.md` §5.6), as pure functions: the pod that was kept asleep, or a new one from the template and the
+//! injection configuration of now. Its runtime and mounts come back as after any replaced container, before the Sandbox is Ready.
 
 use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::decide::{Decision, finish, own_pod};
+use super::decide::{Circumstances, Decision, finish, own_pod};
 use super::initialisation::{self, Attempt};
+use super::sleep::{self, Rousing};
 use super::{pause, ready, status as pod_status};
 
 /// Begins the wake-up of a Sandbox whose pause is complete.
@@ -16,16 +17,19 @@ pub(super) fn begin(now: Timestamp, status: &mut SandboxStatus) {
     conditions::set(&mut status.conditions, types::SANDBOX_RESUMED, false, reasons::CREATE_POD, "", now);
 }
 
-/// Phase Resuming: a pod is made; once it runs, so does the Sandbox.
+/// Phase Resuming: the pod that was kept wakes up, or one is made; once it runs, so does the Sandbox.
 pub(super) fn follow(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
-    attempt: Option<&Attempt>,
+    Circumstances { attempt, keeping, .. }: Circumstances<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) {
     let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
+    if sleep::rouse_if_current(sandbox, pod, keeping, decision) == Rousing::UnderWay {
+        return;
+    }
     match ready::pod_phase(pod) {
         "Running" => complete(sandbox, pod, attempt, now, status, decision),
         phase @ ("Succeeded" | "Failed") => finish(status, phase, now),

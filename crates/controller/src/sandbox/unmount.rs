@@ -1,10 +1,11 @@
-//! Unmounting everything in a pod whose sandbox is recycled: the work runs beside the turns, which only start it and
+//! Unmounting everything in a pod whose sandbox is recycled, or that is to be kept asleep: the work runs beside the turns, which only start it and
 //! look at how it went. It is idempotent, so a controller that starts anew does it again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::crd::Sandbox;
+use runtime_client::Links;
 use tokio::task::AbortHandle;
 
 use super::recycle::Unmounting;
@@ -43,13 +44,20 @@ impl Unmounts {
     }
 
     /// Begins to unmount everything that the sandbox has in the pod of that UID.
-    pub(crate) fn start(&self, context: &Arc<Context>, name: &ObjectName, sandbox: Sandbox, pod: &str) {
+    pub(crate) fn start(
+        &self,
+        context: &Arc<Context>,
+        name: &ObjectName,
+        sandbox: Sandbox,
+        pod: &str,
+        links: Links,
+    ) {
         let mut known = self.lock();
         let (context, of, uid) = (Arc::clone(context), name.clone(), pod.to_owned());
         // The lock is held until the work is noted: its end can't come first.
         let task = tokio::spawn(async move {
             let runtime = context.claimer.runtime();
-            let outcome = runtime.unmount_persisted(&context.client, &sandbox).await;
+            let outcome = runtime.unmount_persisted(&context.client, &sandbox, links).await;
             let progress = match outcome {
                 Ok(()) => Unmounting::Succeeded,
                 Err(problem) => Unmounting::Failed(problem.message().to_owned()),

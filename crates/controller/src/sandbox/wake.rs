@@ -17,6 +17,7 @@ use kube::ResourceExt as _;
 use super::decide::{Decision, finish};
 use super::hook::Hook;
 use super::initialisation::{self, Attempt};
+use super::sleep::{self, Rousing};
 use super::{ready, status as pod_status, upgrade};
 use crate::announce::Announcement;
 
@@ -48,6 +49,9 @@ pub(super) fn follow(
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) {
+    if sleep::rouse(pod, decision) == Rousing::UnderWay {
+        return upgrade::hold(status, reasons::RESUMING, "the sandbox wakes up to be upgraded", now);
+    }
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
         return finish(status, phase, now);
     }

@@ -2,7 +2,7 @@
 
 use contract::hibernation::Verdict;
 use contract::names::{annotations, labels};
-use controller::sandbox::{Circumstances, Recycling, RecyclingLimits, Unmounting, decide_about};
+use controller::sandbox::{Circumstances, Keeping, Recycling, RecyclingLimits, Unmounting, decide_about};
 use kube::ResourceExt as _;
 
 use super::*;
@@ -41,8 +41,13 @@ fn of_pool(unmounting: Option<Unmounting>) -> Recycling {
 }
 
 fn turn(sandbox: &Sandbox, pod: Option<&Pod>, recycling: &Recycling, seconds: i64) -> Decision {
-    let circumstances =
-        Circumstances { attempt: None, storage: &Verdict::Possible, recycling: Some(recycling), kept: &[] };
+    let circumstances = Circumstances {
+        attempt: None,
+        storage: &Verdict::Possible,
+        recycling: Some(recycling),
+        kept: &[],
+        keeping: &Keeping::default(),
+    };
     decide_about(sandbox, pod, circumstances, now() + SignedDuration::from_secs(seconds))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::crd::Checkpoint;
 use contract::hibernation::Verdict;
-use controller::sandbox::{Attempt, Circumstances, Hook, Progress, decide_about};
+use controller::sandbox::{Attempt, Circumstances, Hook, Keeping, Progress, decide_about};
 use kube::ResourceExt as _;
 use rstest::rstest;
 
@@ -107,7 +107,9 @@ fn a_new_pod_that_does_not_start_is_told_once_and_another_template_goes_on_from_
 
 /// A turn of a Sandbox with those Checkpoints of its upgrades.
 fn turn(sandbox: &Sandbox, pod: Option<&Pod>, kept: &[Arc<Checkpoint>], seconds: i64) -> Decision {
-    let circumstances = Circumstances { attempt: None, storage: &Verdict::Possible, recycling: None, kept };
+    let keeping = &Keeping::default();
+    let circumstances =
+        Circumstances { attempt: None, storage: &Verdict::Possible, recycling: None, kept, keeping };
     decide_about(sandbox, pod, circumstances, now() + SignedDuration::from_secs(seconds))
 }
 

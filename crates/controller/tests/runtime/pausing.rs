@@ -214,3 +214,121 @@ async fn a_new_controller_goes_on_with_a_pause_and_with_a_wake_up() {
     lab.start_controller();
     lab.until::<Sandbox>("ready again", |all| is_ready(&all[0]) && all[0].finalizers().is_empty()).await;
 }
+
+/// What the node of a pod says of its sleep; nothing once it is awake.
+async fn answer_sleep(lab: &Lab, answer: Option<&str>) {
+    let ready = json!({"type": "Ready", "status": if answer == Some("True") { "False" } else { "True" }});
+    let answer =
+        answer.map(|status| json!({"type": types::HIBERNATED, "status": status, "message": "said the node"}));
+    let conditions: Vec<_> = [Some(ready), answer].into_iter().flatten().collect();
+    let patch = kube::api::Patch::Merge(json!({"status": {"conditions": conditions}}));
+    lab.api::<Pod>().patch_status("one", &kube::api::PatchParams::default(), &patch).await.expect("patched");
+}
+
+async fn until_wanted(lab: &Lab, asleep: bool) {
+    lab.until::<Pod>("the node is told", |pods| {
+        pods.iter().any(|pod| contract::sleep::is_wanted(pod) == asleep)
+    })
+    .await;
+}
+
+/// A runtime that unmounts too.
+async fn unmounting_runtime() -> MockServer {
+    let runtime = willing_runtime().await;
+    let unmount = json!({"driver": "ossplugin.csi.alibabacloud.com", "keepLink": true,
+        "unpublishRequest": {"targetPath": "/data"}});
+    Mock::given(method("POST"))
+        .and(path("/v1/storage/unmounts"))
+        .and(header("x-access-token", TOKEN))
+        .and(body_partial_json(unmount))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"success": true})))
+        .mount(&runtime)
+        .await;
+    runtime
+}
+
+/// A claimed sandbox with an OSS volume on a node that keeps memory; the pause was asked for.
+async fn dozing(lab: &Lab, runtime: &MockServer) -> Pod {
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "keeper", "labels": {"mountlab.dev/hibernation": "memory"}}});
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(lab.client.clone());
+    let node = serde_json::from_value(node).expect("a node");
+    nodes.create(&kube::api::PostParams::default(), &node).await.expect("created");
+    lab.secret_and_volume().await;
+    claimed_on(lab, runtime, Some("keeper")).await;
+    pause(lab).await;
+    until_wanted(lab, true).await;
+    lab.api::<Pod>().get("one").await.expect("a pod")
+}
+
+async fn asked(runtime: &MockServer) -> Vec<String> {
+    let all = runtime.received_requests().await.expect("recorded");
+    all.iter().map(|request| request.url.path().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn where_the_node_keeps_memory_the_same_pod_wakes_up_and_is_mounted_anew() {
+    let mut lab = Lab::bare().await;
+    let first = lab.start_controller();
+    lab.start_kubelet();
+    let runtime = unmounting_runtime().await;
+    let pod = dozing(&lab, &runtime).await;
+    assert_eq!(asked(&runtime).await, ["/v1/storage/unmounts"], "before the node is told");
+    // whoever goes on knows from the pod how far it is
+    first.abort();
+    let second = lab.start_controller();
+    answer_sleep(&lab, Some("True")).await;
+    let paused = until_paused(&lab).await;
+    assert_eq!((phase(&paused).as_str(), is_ready(&paused)), ("Paused", false));
+    second.abort();
+    lab.start_controller();
+    wake(&lab).await;
+    until_wanted(&lab, false).await;
+    answer_sleep(&lab, None).await;
+    let woken =
+        lab.until::<Sandbox>("ready", |all| is_ready(&all[0]) && all[0].finalizers().is_empty()).await[0]
+            .clone();
+    assert_eq!(initialized(&woken), Some(("True", "Succeeded", "")), "with the container of before");
+    assert_eq!(asked(&runtime).await, ["/v1/storage/unmounts", "/init", "/v1/storage/mounts"]);
+    let same = lab.api::<Pod>().get("one").await.expect("the pod");
+    assert_eq!((same.uid(), same.metadata.deletion_timestamp), (pod.uid(), None));
+    assert!(lab.events("MemoryNotKept").await.is_empty());
+
+    // and so it goes a second time: what was unmounted then is mounted now
+    pause(&lab).await;
+    until_wanted(&lab, true).await;
+    assert_eq!(asked(&runtime).await.last().map(String::as_str), Some("/v1/storage/unmounts"));
+    answer_sleep(&lab, Some("True")).await;
+    until_paused(&lab).await;
+    wake(&lab).await;
+    until_wanted(&lab, false).await;
+    answer_sleep(&lab, None).await;
+    lab.until::<Sandbox>("ready once more", |all| is_ready(&all[0])).await;
+    assert_eq!(asked(&runtime).await.last().map(String::as_str), Some("/v1/storage/mounts"));
+}
+
+#[tokio::test]
+async fn a_pod_that_its_node_could_not_keep_or_that_is_gone_is_made_anew() {
+    let lab = Lab::new().await;
+    let runtime = unmounting_runtime().await;
+    let pod = dozing(&lab, &runtime).await;
+    answer_sleep(&lab, Some("False")).await;
+    assert!(lab.event("MemoryNotKept").await.contains("said the node"));
+    until_paused(&lab).await;
+    lab.until::<Pod>("the pod is gone", <[Pod]>::is_empty).await;
+    wake(&lab).await;
+    let second = new_pod(&lab, pod.metadata.uid.as_ref()).await;
+    contain(&lab, "second").await;
+    lab.until::<Sandbox>("ready", |all| is_ready(&all[0])).await;
+
+    pause(&lab).await;
+    until_wanted(&lab, true).await;
+    answer_sleep(&lab, Some("True")).await;
+    until_paused(&lab).await;
+    lab.api::<Pod>().delete("one", &DeleteParams::default()).await.expect("deleted by hand");
+    lab.until::<Pod>("the pod is gone", <[Pod]>::is_empty).await;
+    wake(&lab).await;
+    new_pod(&lab, second.metadata.uid.as_ref()).await;
+    contain(&lab, "third").await;
+    lab.until::<Sandbox>("ready again", |all| is_ready(&all[0])).await;
+}

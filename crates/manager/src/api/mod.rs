@@ -38,6 +38,7 @@ use contract::names::ENVD_PORT;
 use crate::error::ApiError;
 use crate::gateway::forward::Target;
 use crate::gateway::recognise::{Destination, recognise};
+use crate::gateway::severing::when_paused;
 use crate::gateway::{admission, answers};
 use crate::manager::Manager;
 
@@ -81,7 +82,7 @@ async fn to_sandbox(
     match admission::admit(manager, id, port, request.headers()).await {
         Ok(address) => {
             let target = Target { id, address: &address, port, path_and_query };
-            manager.shared.forwarder.forward(target, request).await
+            manager.shared.forwarder.forward(target, request, when_paused(manager, id)).await
         }
         Err(admission::Refusal::NotFound | admission::Refusal::NotReady) => answers::sandbox_not_found(id),
         Err(admission::Refusal::WrongToken) => {

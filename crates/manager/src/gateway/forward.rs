@@ -12,6 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::answers;
+use super::severing::{Paused, Severable, Severed};
 
 /// Longest wait for a TCP connection to a pod. Pods are one hop away: who hasn't answered by then doesn't listen.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -62,7 +63,13 @@ pub(crate) struct Target<'a> {
 
 impl Forwarder {
     /// Forwards `request` and answers what the program inside answers, or a 502 in the gateway's own words.
-    pub(crate) async fn forward(&self, target: Target<'_>, request: Request) -> Response {
+    /// Everything breaks off when `severed` completes.
+    pub(crate) async fn forward(
+        &self,
+        target: Target<'_>,
+        request: Request,
+        mut severed: Severed,
+    ) -> Response {
         let Ok(uri) = pod_uri(target.address, target.port, target.path_and_query) else {
             return answers::sandbox_not_found(target.id);
         };
@@ -77,11 +84,16 @@ impl Forwarder {
         parts.uri = uri;
         parts.version = http::Version::HTTP_11;
         parts.extensions = http::Extensions::new();
-        match self.client.request(Request::from_parts(parts, body)).await {
+        let answer = tokio::select! {
+            biased;
+            answer = self.client.request(Request::from_parts(parts, body)) => answer,
+            () = &mut severed => return answers::sandbox_not_found(target.id),
+        };
+        match answer {
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                switch(answer, from_client, target)
+                switch(answer, from_client, target, severed)
             }
-            Ok(answer) => pass_on(answer),
+            Ok(answer) => pass_on(answer, severed),
             Err(error) if error.is_connect() => answers::port_not_open(target.id, target.port),
             Err(error) => {
                 tracing::debug!(%error, id = target.id, port = target.port, "connection to the sandbox broke");
@@ -98,10 +110,10 @@ pub(crate) fn pod_uri(address: &str, port: u16, path_and_query: &str) -> Result<
     http::Uri::builder().scheme("http").authority(authority).path_and_query(path_and_query).build()
 }
 
-fn pass_on(answer: hyper::Response<hyper::body::Incoming>) -> Response {
+fn pass_on(answer: hyper::Response<hyper::body::Incoming>, severed: Severed) -> Response {
     let (mut parts, body) = answer.into_parts();
     strip_hop_by_hop(&mut parts.headers);
-    Response::from_parts(parts, Body::new(body))
+    Response::from_parts(parts, Body::new(Severable::new(body, severed)))
 }
 
 /// Answers 101 and joins both connections until one side closes.
@@ -109,6 +121,7 @@ fn switch(
     mut answer: hyper::Response<hyper::body::Incoming>,
     from_client: Option<OnUpgrade>,
     target: Target<'_>,
+    severed: Severed,
 ) -> Response {
     let Some(from_client) = from_client else {
         return answers::connection_lost(target.id, target.port);
@@ -121,7 +134,12 @@ fn switch(
             tokio::io::copy_bidirectional(&mut client, &mut pod).await?;
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
         };
-        if let Err(error) = joined.await {
+        let outcome = tokio::select! {
+            biased;
+            outcome = joined => outcome,
+            () = severed => Err(Paused.into()),
+        };
+        if let Err(error) = outcome {
             tracing::debug!(%error, "upgraded connection ended");
         }
     });

@@ -10,3 +10,4 @@ pub(crate) mod admission;
 pub(crate) mod answers;
 pub(crate) mod forward;
 pub(crate) mod recognise;
+pub(crate) mod severing;

@@ -130,6 +130,35 @@ async fn both_directions_stream_without_waiting_for_each_other() {
     assert!(timeout(LIMIT, response.chunk()).await.expect("the end in time").expect("no error").is_none());
 }
 
+// §4.7: whether the pod goes or is kept asleep
+#[tokio::test]
+async fn a_pause_breaks_off_what_is_under_way() {
+    let (lab, envd, created) = one(|_| {}).await;
+    let (mut sender, receiver) = futures::channel::mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let request = lab.http.post(lab.url("/echo")).header("e2b-sandbox-id", id(&created));
+    let request = request.header("e2b-sandbox-port", envd.port).body(reqwest::Body::wrap_stream(receiver));
+    let sending = tokio::spawn(request.send());
+    sender.send(Ok(Bytes::from("one"))).await.expect("taken");
+    let mut streaming =
+        timeout(LIMIT, sending).await.expect("headers in time").expect("no panic").expect("an answer");
+    assert_eq!(
+        timeout(LIMIT, streaming.chunk()).await.expect("in time").expect("no error").as_deref(),
+        Some(&b"one"[..])
+    );
+    // a program that takes a request and never answers it
+    let (listener, port) = program(&envd).await;
+    let mut silent = ask(&lab, &created, port, "").await;
+    let (mut inside, _) = timeout(LIMIT, listener.accept()).await.expect("in time").expect("accepted");
+    read_to(&mut inside, "\r\n\r\n").await;
+
+    crate::pausing::say_paused(&lab).await;
+    let broken = timeout(LIMIT, streaming.chunk()).await.expect("the end in time");
+    assert!(broken.is_err(), "an answer that is not complete is no complete one: {broken:?}");
+    let head = read_to(&mut silent, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+    drop(sender);
+}
+
 /// A program in the pod of `envd` that takes one connection.
 async fn program(envd: &Envd) -> (TcpListener, u16) {
     let listener = TcpListener::bind((envd.ip.as_str(), 0)).await.expect("a port in the pod");

@@ -52,6 +52,11 @@ const IS_READY: &[(&str, bool, &str)] = &[
     ("RuntimeInitialized", true, "Succeeded"),
     ("Ready", true, "PodReady"),
 ];
+/// The controller says that the sandbox is paused.
+pub(crate) async fn say_paused(lab: &Lab) {
+    say(lab, "Paused", IS_PAUSED).await;
+}
+
 const COMES_BACK: &[(&str, bool, &str)] = &[
     ("SandboxResumed", true, "ResumePod"),
     ("RuntimeInitialized", false, "Failed"),

@@ -42,6 +42,9 @@ pub(crate) enum CommandError {
     /// The container has ended.
     #[error("the container is not running")]
     NotRunning,
+    /// The container's processes are stopped.
+    #[error("the pod hibernates: wake its sandbox up first")]
+    Hibernates,
     /// Its pipes could not be made.
     #[error("making pipes for a command failed")]
     Pipes(#[source] std::io::Error),

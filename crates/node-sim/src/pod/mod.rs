@@ -16,6 +16,7 @@ mod container;
 mod environment;
 mod exec;
 mod handler;
+mod hibernation;
 mod probe;
 mod resize;
 mod start;
@@ -41,6 +42,7 @@ pub(crate) use worker::{Update, run};
 use board::Role;
 use environment::Facts;
 use exec::{CommandError, run_command};
+use hibernation::Hibernation;
 use volumes::Volumes;
 
 use crate::CommandResult;
@@ -65,6 +67,8 @@ pub(crate) struct PodContext {
     pod: Mutex<Arc<Pod>>,
     /// What the watch saw last; the worker takes it over when it gets to it.
     latest: Mutex<Arc<Pod>>,
+    /// Whether it runs, or is kept asleep.
+    pub(crate) hibernation: Hibernation,
     sandbox: OnceLock<Sandbox>,
     last_status: Mutex<Option<PodStatus>>,
     /// Number of the last attempt of any container; names folders and container ids.
@@ -107,6 +111,7 @@ impl PodContext {
             node,
             latest: Mutex::new(pod.clone()),
             pod: Mutex::new(pod),
+            hibernation: Hibernation::default(),
             sandbox: OnceLock::new(),
             last_status: Mutex::default(),
             attempts: std::sync::atomic::AtomicU64::new(0),
@@ -180,8 +185,7 @@ impl PodContext {
         command: &[&str],
         limit: Duration,
     ) -> Result<CommandResult, CommandError> {
-        let running =
-            self.board.find(container).and_then(|record| record.running).ok_or(CommandError::NotRunning)?;
+        let running = self.commandable(container)?;
         let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
         let sink = self.sink(container, None);
         let ended = run_command(&self.node.runtime, &running, &command, sink, Some(limit)).await?;
@@ -195,9 +199,16 @@ impl PodContext {
         command: &[String],
         limit: Duration,
     ) -> Result<exec::Output, CommandError> {
-        let running =
-            self.board.find(container).and_then(|record| record.running).ok_or(CommandError::NotRunning)?;
+        let running = self.commandable(container)?;
         exec::output_of(&self.node.runtime, &running, command, limit).await
+    }
+
+    /// A running container that a command can be run in: nothing is started among processes that are stopped.
+    fn commandable(&self, container: &str) -> Result<Arc<exec::Running>, CommandError> {
+        if !self.hibernation.is_awake() {
+            return Err(CommandError::Hibernates);
+        }
+        self.board.find(container).and_then(|record| record.running).ok_or(CommandError::NotRunning)
     }
 
     fn container_event(

@@ -54,9 +54,20 @@ fn threshold(value: Option<i32>, default: u32) -> u32 {
     value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
 }
 
-/// One question; a failure is told as an event.
+/// One question; a failure is told as an event. Nothing is asked of a pod that sleeps, and what it was asked before is asked
+/// again when it runs.
 async fn ask(attempt: &Attempt<'_>, kind: &str, probe: &Probe, action: &Action) -> bool {
-    match attempt.target().perform(action, Some(seconds(probe.timeout_seconds, 1))).await {
+    let hibernation = &attempt.context.hibernation;
+    let outcome = loop {
+        hibernation.until_awake().await;
+        let target = attempt.target();
+        tokio::select! {
+            biased;
+            () = hibernation.until_not_awake() => {}
+            outcome = target.perform(action, Some(seconds(probe.timeout_seconds, 1))) => break outcome,
+        }
+    };
+    match outcome {
         Ok(()) => true,
         Err(reason) => {
             attempt.event(EventType::Warning, "Unhealthy", format!("{kind} probe failed: {reason}"));

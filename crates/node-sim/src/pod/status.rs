@@ -1,5 +1,6 @@
 //! A pod's status as a kubelet writes it: a pure function of the specification and the records.
 
+use contract::conditions::types;
 use contract::qos;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -9,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::board::{Record, Role};
+use super::hibernation::State;
 use super::resize;
 
 /// What the records don't say.
@@ -20,7 +22,12 @@ pub(crate) struct Circumstances {
     pub(crate) host_ip: String,
     /// The network is up and volumes are there.
     pub(crate) sandbox_ready: bool,
+    /// Whether it runs, or is kept asleep.
+    pub(crate) hibernation: State,
 }
+
+/// Why a pod that sleeps is not ready; `kubectl get pods` shows it as its state.
+const HIBERNATED: &str = "Hibernated";
 
 /// The status of `pod`.
 pub(crate) fn status(pod: &Pod, records: &[Record], circumstances: &Circumstances) -> PodStatus {
@@ -32,6 +39,12 @@ pub(crate) fn status(pod: &Pod, records: &[Record], circumstances: &Circumstance
     let before = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let mut conditions = conditions(spec, &inits, &mains, phase, circumstances);
     conditions.extend(resize::pending(pod, records));
+    conditions.extend(sleep(&circumstances.hibernation));
+    let asleep = matches!(circumstances.hibernation, State::Asleep(_));
+    let container_status = |record: &Record| {
+        let status = container_status(record);
+        ContainerStatus { ready: status.ready && (!asleep || record.role == Role::Init), ..status }
+    };
     PodStatus {
         phase: Some(phase.to_owned()),
         conditions: Some(merge_conditions(before, conditions, circumstances.now)),
@@ -41,6 +54,7 @@ pub(crate) fn status(pod: &Pod, records: &[Record], circumstances: &Circumstance
         pod_ips: circumstances.pod_ip.clone().map(|ip| vec![PodIP { ip }]),
         start_time: Some(Time(circumstances.start_time)),
         qos_class: Some(qos::class(spec).to_owned()),
+        reason: asleep.then(|| HIBERNATED.to_owned()),
         container_statuses: Some(mains.into_iter().map(container_status).collect()),
         init_container_statuses: (!inits.is_empty())
             .then(|| inits.into_iter().map(container_status).collect()),
@@ -126,6 +140,9 @@ fn conditions(
     let ready = |kind: &str| match phase {
         "Succeeded" => condition(kind, false, Some(("PodCompleted", String::new()))),
         "Failed" => condition(kind, false, Some(("PodFailed", String::new()))),
+        _ if matches!(circumstances.hibernation, State::Asleep(_)) => {
+            condition(kind, false, Some((HIBERNATED, "the pod's processes are stopped".to_owned())))
+        }
         _ if not_ready.is_empty() => condition(kind, true, None),
         _ => {
             let message = format!("containers with unready status: [{}]", names(&not_ready));
@@ -146,6 +163,20 @@ fn conditions(
         containers_ready,
         condition("PodScheduled", true, None),
     ]
+}
+
+/// The answer to the wish that the pod sleeps.
+fn sleep(state: &State) -> Option<PodCondition> {
+    match state {
+        State::Awake | State::FallingAsleep => None,
+        State::Asleep(frozen) => {
+            let message = format!("{} processes are stopped, with their memory and files", frozen.count);
+            Some(condition(types::HIBERNATED, true, Some(("Frozen", message))))
+        }
+        State::Lost(reason, _) => {
+            Some(condition(types::HIBERNATED, false, Some(("NotKept", reason.clone()))))
+        }
+    }
 }
 
 pub(super) fn condition(kind: &str, holds: bool, why: Option<(&str, String)>) -> PodCondition {
@@ -172,7 +203,8 @@ fn merge_conditions(
     }
     let foreign = before
         .iter()
-        .filter(|old| old.type_ != resize::PENDING && after.iter().all(|new| new.type_ != old.type_))
+        .filter(|old| ![resize::PENDING, types::HIBERNATED].contains(&old.type_.as_str()))
+        .filter(|old| after.iter().all(|new| new.type_ != old.type_))
         .cloned()
         .collect::<Vec<_>>();
     after.extend(foreign);

@@ -43,6 +43,10 @@ pub(super) fn message(container: &Container, place: &Path, code: i32) -> Option<
 pub(super) async fn terminate(attempt: &Attempt<'_>, directive: &mut watch::Receiver<Directive>) -> Exit {
     let process = &attempt.running.process;
     let clock = attempt.clock();
+    if !attempt.context.hibernation.is_awake() {
+        // whoever is stopped can neither answer a hook nor act upon a signal
+        return kill(attempt).await;
+    }
     let own = attempt
         .context
         .pod()
@@ -66,6 +70,11 @@ pub(super) async fn terminate(attempt: &Attempt<'_>, directive: &mut watch::Rece
         exit = process.wait() => return exit,
         () = deadline.passed(clock) => {}
     }
+    kill(attempt).await
+}
+
+async fn kill(attempt: &Attempt<'_>) -> Exit {
+    let process = &attempt.running.process;
     process.signal(Signal::KILL);
     if let Ok(exit) = tokio::time::timeout(KILL_LIMIT, process.wait()).await {
         return exit;

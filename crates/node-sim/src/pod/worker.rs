@@ -16,7 +16,7 @@ use super::board::Role;
 use super::container::{Directive, supervise};
 use super::termination::DEFAULT_GRACE;
 use super::volumes::{self, VolumeContext, Volumes};
-use super::{PodContext, Sandbox, containers, resize, spec_of, writer};
+use super::{PodContext, Sandbox, containers, hibernation, resize, spec_of, writer};
 use crate::error_chain;
 use crate::events::{EventType, KUBELET};
 use crate::network::{NetworkError, PodNamespaces};
@@ -48,8 +48,10 @@ struct Member {
 /// Runs a pod until it is gone from the API and nothing of it is left here.
 pub(crate) async fn run(context: Arc<PodContext>, updates: watch::Receiver<Update>) {
     let writer = tokio::spawn(writer::follow(context.clone()));
+    let sleep = tokio::spawn(hibernation::follow(context.clone(), updates.clone()));
     let mut worker = Worker { context, members: Vec::new(), updates, course: None };
     let stop = worker.live().await;
+    sleep.abort();
     worker.end(stop).await;
     writer.abort();
     let _ = writer.await;

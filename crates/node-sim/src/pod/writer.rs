@@ -25,6 +25,7 @@ impl PodContext {
             pod_ip: sandbox.map(|sandbox| sandbox.address_text.clone()),
             host_ip: self.node.network.bridge_address().to_string(),
             sandbox_ready: sandbox.is_some(),
+            hibernation: self.hibernation.state(),
         };
         let new = status::status(&pod, &self.board.records(), &circumstances);
         (last.as_ref() != Some(&new)).then_some(new)

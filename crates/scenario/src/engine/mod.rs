@@ -118,6 +118,7 @@ pub async fn run(
     results.sort_by_key(|(number, _)| *number);
     let summary = Summary {
         backend: backend.name().to_owned(),
+        kept: backend.kept(),
         seed: options.seed,
         elapsed: begun.elapsed(),
         stopped: stop.is_cancelled(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lab::Kept;
 use serde::{Serialize, Serializer};
 
 use super::failure::Failure;
@@ -13,6 +14,8 @@ use super::failure::Failure;
 pub struct Summary {
     /// The backend's name.
     pub backend: String,
+    /// What a paused sandbox keeps on that backend.
+    pub kept: Kept,
     /// The seed.
     pub seed: u64,
     /// How long it all took.

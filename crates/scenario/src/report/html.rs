@@ -51,6 +51,7 @@ pub(super) fn render(summary: &Summary, now: Timestamp) -> Result<String, miniji
     });
     environment.get_template("report")?.render(context! {
         backend => summary.backend.clone(),
+        kept => summary.kept.to_string(),
         seed => summary.seed.to_string(),
         seconds => format!("{:.2}", summary.elapsed.as_secs_f64()),
         stopped => summary.stopped,

@@ -66,11 +66,12 @@ fn sum(summary: &Summary) -> String {
     let counts: Vec<String> = counts.into_iter().map(|(word, count)| format!("{count} {word}")).collect();
     let stopped = if summary.stopped { ", stopped before the end" } else { "" };
     format!(
-        "{} on {} in {:.2} s, seed {}{stopped}",
+        "{} on {} in {:.2} s, seed {}{stopped}\na paused sandbox keeps {} there",
         if counts.is_empty() { "nothing to run".to_owned() } else { counts.join(", ") },
         summary.backend,
         summary.elapsed.as_secs_f64(),
-        summary.seed
+        summary.seed,
+        summary.kept,
     )
 }
 

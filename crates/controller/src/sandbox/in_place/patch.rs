@@ -116,6 +116,7 @@ fn metadata(
     let mut pod_labels = wanted.labels.unwrap_or_default();
     pod_labels.insert(labels::POD_TEMPLATE_HASH.to_owned(), revision.to_owned());
     let mut notes = wanted.annotations.unwrap_or_default();
+    notes.remove(annotations::HIBERNATE);
     if let Some(state) = state {
         notes.insert(annotations::INPLACE_UPDATE_STATE.to_owned(), state.to_text());
     }

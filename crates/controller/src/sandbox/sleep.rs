@@ -1,0 +1,127 @@
+//! Keeping the pod of a paused Sandbox asleep, where its node can (`docs/design/0012-hibernation.md`), as pure functions.
+//!
+//! ```text
+//! Paused    node keeps memory ─► unmounted ─► hibernate wanted ─► asleep: the pause is complete
+//!              └► it doesn't           └► fails, or too late ┴─► the pod goes, and memory with it: one Warning event
+//! Resuming  asleep, made of what it would be made of now ─► awake ─► its runtime and mounts come back
+//!              └► otherwise, or the node lost it: the pod goes, a new one is made
+//! ```
+
+use std::time::Duration;
+
+use contract::conditions::{self, types};
+use contract::crd::{Sandbox, SandboxStatus};
+use contract::names::events;
+use contract::sleep::Sleep;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::decide::{Action, Decision};
+use super::recycle::Unmounting;
+use super::upgrade;
+use crate::announce::Announcement;
+
+/// How long it may take until the pod is asleep. After that it goes; less than the manager waits for a pause.
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// What condition `SandboxPaused` says of a pod that is kept.
+pub(super) const KEPT: &str = "the pod is kept asleep: its processes with their memory, and its files";
+
+/// What keeping the pod of a Sandbox depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// Whether the pod's node keeps processes and files.
+    pub node_keeps: bool,
+    /// How far unmounting in the pod has got in this process; nothing when it was not begun.
+    pub unmounting: Option<Unmounting>,
+    /// Whether the pod is made of the injection configuration and the referenced template of now.
+    pub is_current: bool,
+}
+
+/// Phase Paused, with a pod that stays or goes: brings either about. Whether it is asleep.
+pub(super) fn put_to_sleep(
+    pod: &Pod,
+    keeping: &Keeping,
+    now: Timestamp,
+    status: &SandboxStatus,
+    decision: &mut Decision,
+) -> bool {
+    let sleep = Sleep::of(pod);
+    let since = conditions::find(&status.conditions, types::SANDBOX_PAUSED)
+        .filter(|condition| condition.status != "True")
+        .map(|condition| condition.last_transition_time.0);
+    let due = since.map(|since| clock::later(since, LIMIT));
+    match sleep {
+        Sleep::Asleep => return true,
+        Sleep::Lost(reason) => give_up(pod, &reason, decision),
+        _ if !keeping.node_keeps => stop(pod, decision),
+        _ if due.is_some_and(|due| due <= now) => {
+            give_up(pod, &format!("it was not asleep within {} s", LIMIT.as_secs()), decision);
+        }
+        Sleep::Awake => {
+            decision.wake_at = due;
+            match &keeping.unmounting {
+                None => {
+                    decision.actions.push(Action::UnmountForPause { pod: pod.uid().unwrap_or_default() });
+                }
+                Some(Unmounting::Running) => {}
+                Some(Unmounting::Succeeded) => {
+                    decision.actions.push(Action::PutPodToSleep { uid: pod.uid().unwrap_or_default() });
+                }
+                Some(Unmounting::Failed(message)) => give_up(pod, message, decision),
+            }
+        }
+        Sleep::FallingAsleep | Sleep::WakingUp => decision.wake_at = due,
+    }
+    false
+}
+
+/// What the pod of a Sandbox that wakes up does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rousing {
+    /// It runs.
+    Awake,
+    /// It will, or it goes and another one comes.
+    UnderWay,
+}
+
+/// Wakes a pod that was kept, whatever it was made of.
+pub(super) fn rouse(pod: &Pod, decision: &mut Decision) -> Rousing {
+    match Sleep::of(pod) {
+        Sleep::Awake => return Rousing::Awake,
+        Sleep::WakingUp => {}
+        Sleep::Lost(reason) => give_up(pod, &reason, decision),
+        Sleep::Asleep | Sleep::FallingAsleep => {
+            decision.actions.push(Action::WakePod { uid: pod.uid().unwrap_or_default() });
+        }
+    }
+    Rousing::UnderWay
+}
+
+/// The same, unless a pod that is made now would be another one: that is made instead.
+pub(super) fn rouse_if_current(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    keeping: &Keeping,
+    decision: &mut Decision,
+) -> Rousing {
+    let sleeps = matches!(Sleep::of(pod), Sleep::Asleep | Sleep::FallingAsleep);
+    if sleeps && !(keeping.is_current && upgrade::is_current(sandbox, pod)) {
+        let reason = "its template or the injection configuration has changed while it was paused";
+        give_up(pod, reason, decision);
+        return Rousing::UnderWay;
+    }
+    rouse(pod, decision)
+}
+
+fn stop(pod: &Pod, decision: &mut Decision) {
+    decision.actions.push(Action::StopPod { uid: pod.uid().unwrap_or_default() });
+}
+
+fn give_up(pod: &Pod, reason: &str, decision: &mut Decision) {
+    stop(pod, decision);
+    let message =
+        format!("The sandbox wakes up in a new pod, without its processes and its own files: {reason}");
+    decision.events.push(Announcement::warning(events::MEMORY_NOT_KEPT, message));
+}
