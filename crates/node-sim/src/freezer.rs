@@ -55,6 +55,7 @@ pub(crate) fn freeze(roots: Vec<i32>) -> Result<Frozen, FreezeError> {
     stopped.map(|()| frozen)
 }
 
+#[allow(clippy::disallowed_methods, reason = "the pause between two looks at a condition with a deadline")]
 fn stop_all(frozen: &mut Frozen) -> Result<(), FreezeError> {
     let begun = Instant::now();
     let mut signalled = HashSet::new();

@@ -31,11 +31,13 @@ pub enum Normaliser {
     Stock,
     /// The fields that an API server and a kubelet add to objects of Kubernetes' own kinds.
     ForeignFields,
+    /// What is done to keep the pod of a paused sandbox asleep, and said of it.
+    Sleep,
 }
 
 impl Normaliser {
     /// All of them, in the order in which they work.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Renamed,
         Self::GeneratedNames,
         Self::Identifiers,
@@ -46,6 +48,7 @@ impl Normaliser {
         Self::Requests,
         Self::Stock,
         Self::ForeignFields,
+        Self::Sleep,
     ];
 
     /// Its name, as documents spell it.
@@ -61,6 +64,7 @@ impl Normaliser {
             Self::Requests => "requests",
             Self::Stock => "stock",
             Self::ForeignFields => "foreign-fields",
+            Self::Sleep => "sleep",
         }
     }
 
@@ -91,6 +95,10 @@ impl Normaliser {
                 "of an object of Kubernetes' own kinds only kind and name are compared: a real API server, scheduler \
                  and kubelet add fields"
             }
+            Self::Sleep => {
+                "where a node keeps the pod of a paused sandbox asleep its volumes are unmounted first, and an event says when that \
+                 fails; elsewhere the pod goes: neither is compared, nor which of both condition SandboxPaused tells"
+            }
         }
     }
 }
@@ -118,6 +126,10 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         (r"\b(\d{1,3}\.){3}\d{1,3}(:\d{1,5})?\b", "<address>"),
         (r"\b(localhost|host\.docker\.internal):\d{1,5}\b", "<address>"),
         (r"\b\d+(\.\d+)? ?(ns|µs|us|ms|s)\b", "<duration>"),
+        (
+            r"\bthe pod is (kept asleep: its processes with their memory, and its files|gone, another one is made at the wake-up)",
+            "the pod is <out of the way>",
+        ),
         // Columns of a table of kubectl.
         ("<duration> {2,}", "<duration>  "),
     ];

@@ -4,12 +4,16 @@
 //! and the drivers say about mounts is compared, and what the steps see), what only one backend can observe
 //! (processes, requests at the storage servers), and whether a claim met a warm sandbox or had to make one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use contract::names::events;
 use journal::{Entry, source};
 use serde_json::{Value, json};
 
 use crate::{Normalisers, Run};
+
+/// Where the agent says which volume it unmounted for a pause whose pod is kept asleep.
+const KEPT_LINK: &str = "keptLinkOf";
 
 /// One aspect of a run.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -107,6 +111,8 @@ struct Teller {
     /// The conditions that each object has, by kind, namespace and name; and whether that was in the tail.
     conditions: BTreeMap<String, (bool, Vec<String>)>,
     in_tail: bool,
+    /// Volumes that were unmounted for a pause whose pod is kept asleep, by their handles.
+    unmounted_for_sleep: HashSet<String>,
 }
 
 impl Story {
@@ -115,7 +121,8 @@ impl Story {
         let journal = &run.journal;
         let mut normalisers = Normalisers::learn(journal);
         normalisers.call(&run.folder, "<report>");
-        let mut teller = Teller::default();
+        let kept = journal.iter().filter_map(|entry| entry.body[KEPT_LINK].as_str().map(str::to_owned));
+        let mut teller = Teller { unmounted_for_sleep: kept.collect(), ..Teller::default() };
         let is_outcome = |entry: &Entry| entry.source == source::SCENARIO && entry.kind == "outcome";
         let last = journal.iter().rposition(is_outcome).unwrap_or(0);
         for (index, entry) in journal.iter().enumerate() {
@@ -164,6 +171,8 @@ impl Teller {
                 let done = normalisers.value(&without(body, &["fresh"]));
                 self.add(Stream::Claims, format!("{kind} {}: {done}", subject()));
             }
+            (source::CSI, "NodeUnpublishVolume") if self.is_for_sleep(&body["volume_id"]) => {}
+            (source::AGENT, "unmounted") if self.is_for_sleep(&body[KEPT_LINK]) => {}
             (source::CSI, kind @ ("NodePublishVolume" | "NodeUnpublishVolume")) => {
                 let call = normalisers.value(&without(body, &["pod", "container"]));
                 self.add(Stream::CsiCalls, format!("{kind}: {call}"));
@@ -178,12 +187,16 @@ impl Teller {
         }
     }
 
+    fn is_for_sleep(&self, handle: &Value) -> bool {
+        handle.as_str().is_some_and(|handle| self.unmounted_for_sleep.contains(handle))
+    }
+
     fn tell_object(&mut self, object: &Value, normalisers: &Normalisers) {
         let kind = words(&object["kind"]);
         if kind == "Event" {
             let about = &object["involvedObject"];
             let ours = object["reportingComponent"].as_str().is_some_and(|name| name.starts_with("sandbox-"));
-            if ours {
+            if ours && object["reason"] != events::MEMORY_NOT_KEPT {
                 let name = normalisers.text(about["name"].as_str().unwrap_or_default());
                 let message = normalisers.text(object["message"].as_str().unwrap_or_default());
                 let (about, reason) = (words(&about["kind"]), words(&object["reason"]));

@@ -57,6 +57,10 @@ fn compared(left: &[Value], right: &[Value]) -> Comparison {
 #[case::address_by_name(json!({"domain": "localhost:43517"}), json!({"domain": "localhost:80"}))]
 #[case::measurement(json!({"milliseconds": 5, "status": 200}), json!({"milliseconds": 7.5, "status": 200}))]
 #[case::duration_in_words(json!("gave up after 1.5s"), json!("gave up after 2 s"))]
+#[case::asleep_or_gone(
+    json!({"message": "the pod is kept asleep: its processes with their memory, and its files"}),
+    json!({"message": "the pod is gone, another one is made at the wake-up"})
+)]
 #[case::foreign_fields(
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {}}),
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"tolerations": []}})
@@ -162,6 +166,29 @@ fn how_often_a_volume_was_published_counts_and_how_often_a_state_was_seen_does_n
     assert!(compared(&once, &often).holds());
     let other = [state("Failed"), outcome(1, json!("a"))];
     assert!(!compared(&once, &other).holds());
+}
+
+#[test]
+fn what_is_unmounted_for_a_pod_that_is_kept_asleep_does_not_count() {
+    let unmounted = |kept: Value| {
+        [
+            entry("csi", "NodeUnpublishVolume", "/mnt", json!({"code": "Ok", "volume_id": "pv-abc123"})),
+            entry("agent", "unmounted", "/data", json!({"code": "Ok", "keptLinkOf": kept})),
+            outcome(1, json!("a")),
+        ]
+    };
+    let elsewhere = [outcome(1, json!("a"))];
+    let comparison = compared(&unmounted(json!("pv-abc123")), &elsewhere);
+    assert!(comparison.holds(), "{}", table(&comparison));
+    assert_eq!(compared(&unmounted(Value::Null), &elsewhere).pairs[0].differences.len(), 2);
+
+    let event = |reason: &str| {
+        let body = json!({"apiVersion": "v1", "kind": "Event", "reason": reason, "message": "m", "type": "Warning",
+            "reportingComponent": "sandbox-controller", "involvedObject": {"kind": "Sandbox", "name": "s"}});
+        [entry("kubernetes", "ADDED", "Event/n/s", body), outcome(1, json!("a"))]
+    };
+    assert!(compared(&event("MemoryNotKept"), &elsewhere).holds());
+    assert!(!compared(&event("PodDeleted"), &elsewhere).holds());
 }
 
 #[test]

@@ -61,11 +61,16 @@ async fn unmount(State(envd): State<SharedEnvd>, body: Bytes) -> Response {
         Ok(order) => order,
         Err(problem) => return failure(&problem),
     };
-    let told = (order.driver.clone(), order.request.target_path.clone());
+    let path = order.request.target_path.clone();
+    let mut told = json!({ "driver": order.driver });
+    if order.keep_link {
+        // which call at the driver was for a pause
+        told["keptLinkOf"] = order.request.volume_id.clone().into();
+    }
     let work = async move {
         let outcome = envd.storage.clone().unmount(order).await;
-        let code = outcome.as_ref().err().map_or("Ok".to_owned(), Problem::code);
-        announce("unmounted", &told.1, json!({ "driver": told.0, "code": code }));
+        told["code"] = outcome.as_ref().err().map_or("Ok".to_owned(), Problem::code).into();
+        announce("unmounted", &path, told);
         outcome
     };
     match tokio::spawn(work).await {

@@ -103,7 +103,7 @@ pub(super) fn follow(
             }
             sleep::KEPT
         }
-        None => "",
+        None => sleep::GONE,
     };
     let conditions = &mut status.conditions;
     conditions::set(conditions, types::SANDBOX_PAUSED, true, reasons::STOP_PAUSE_SUCCEED, message, now);

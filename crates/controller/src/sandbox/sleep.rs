@@ -27,6 +27,8 @@ const LIMIT: Duration = Duration::from_secs(40);
 
 /// What condition `SandboxPaused` says of a pod that is kept.
 pub(super) const KEPT: &str = "the pod is kept asleep: its processes with their memory, and its files";
+/// What it says of one that is not.
+pub(super) const GONE: &str = "the pod is gone, another one is made at the wake-up";
 
 /// What keeping the pod of a Sandbox depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

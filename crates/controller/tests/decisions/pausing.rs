@@ -83,6 +83,7 @@ fn a_paused_sandbox_keeps_its_revision_and_is_left_alone() {
         held(with_conditions(paused("Paused"), &[(types::SANDBOX_PAUSED, true, "StopPauseSucceed")]));
     let status = still.status.get_or_insert_default();
     (status.update_revision, status.observed_generation) = (Some("old".to_owned()), Some(3));
+    status.conditions[0].message = "the pod is gone, another one is made at the wake-up".to_owned();
     let decision = decide(&still, None, None, now());
     assert_eq!((&decision.status, decision.actions.len(), decision.wake_at), (&still.status, 0, None));
 }

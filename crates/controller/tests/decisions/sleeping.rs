@@ -85,7 +85,8 @@ fn a_pause_is_complete_with_a_pod_that_sleeps() {
     let again = with(&paused, Some(&sleeper(true, Some("True"))), &Keeping::default(), now());
     assert_eq!((again.status, again.events.len()), (paused.status.clone(), 0), "nothing more to do");
     let gone = with(&paused, None, &Keeping::default(), now());
-    assert_eq!((paused_says(&gone), gone.actions.len()), ("True/StopPauseSucceed".to_owned(), 0));
+    let told = "True/StopPauseSucceed the pod is gone, another one is made at the wake-up";
+    assert_eq!((paused_says(&gone).as_str(), gone.actions.len()), (told, 0));
 }
 
 #[test]

@@ -96,16 +96,15 @@ pub(super) async fn follow(context: Arc<PodContext>, mut updates: watch::Receive
 async fn put_to_sleep(context: &PodContext) {
     let begun = Instant::now();
     let records = context.board.records();
-    let state = match records.iter().find(|record| !may_sleep(record)) {
-        Some(record) => State::Lost(format!("container {} is not running", record.name), Frozen::default()),
-        None => {
-            context.hibernation.set(State::FallingAsleep);
-            let frozen = tokio::task::spawn_blocking(move || freezer::freeze(first_processes(&records)));
-            match frozen.await {
-                Ok(Ok(frozen)) => State::Asleep(frozen),
-                Ok(Err(error)) => State::Lost(error_chain(&error), Frozen::default()),
-                Err(error) => State::Lost(error.to_string(), Frozen::default()),
-            }
+    let state = if let Some(record) = records.iter().find(|record| !may_sleep(record)) {
+        State::Lost(format!("container {} is not running", record.name), Frozen::default())
+    } else {
+        context.hibernation.set(State::FallingAsleep);
+        let frozen = tokio::task::spawn_blocking(move || freezer::freeze(first_processes(&records)));
+        match frozen.await {
+            Ok(Ok(frozen)) => State::Asleep(frozen),
+            Ok(Err(error)) => State::Lost(error_chain(&error), Frozen::default()),
+            Err(error) => State::Lost(error.to_string(), Frozen::default()),
         }
     };
     let (kind, told) = match &state {
@@ -128,7 +127,7 @@ async fn wake(context: &PodContext, frozen: Frozen) {
     match thawed {
         Ok(Ok(())) => record(context, "woken", json!({"processes": count}), begun),
         Ok(Err(error)) => {
-            tracing::error!(pod = context.full_name(), %error, "processes are not told to go on")
+            tracing::error!(pod = context.full_name(), %error, "processes are not told to go on");
         }
         Err(error) => tracing::error!(pod = context.full_name(), %error, "processes are not told to go on"),
     }
