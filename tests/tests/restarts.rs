@@ -1,5 +1,5 @@
-//! Controller, manager, and both at once are killed at every kind of event of a create, a pause, a resume and an in-place
-//! upgrade of a sandbox with an OSS volume (`storage.md` §7.4).
+//! Controller, manager, and both at once are killed at every kind of event of a create, a pause, a resume, an in-place upgrade
+//! and a recycling of a sandbox with an OSS volume (`storage.md` §7.4).
 //!
 //! ```text
 //! undisturbed run ─► journal ─► distinct events, in order ─► one round for each: the same again, and a kill when that event is heard of
@@ -30,6 +30,8 @@ enum Operation {
     Pause,
     Resume,
     Upgrade,
+    /// The end of a sandbox that goes back to its pool.
+    Recycle,
 }
 
 /// Who dies.
@@ -67,6 +69,7 @@ async fn whoever_is_killed_at_any_event_the_end_is_the_same() {
         walk(Operation::Pause),
         walk(Operation::Resume),
         walk(Operation::Upgrade),
+        walk(Operation::Recycle),
     );
     let mut table = String::new();
     for (operation, rounds) in [
@@ -74,6 +77,7 @@ async fn whoever_is_killed_at_any_event_the_end_is_the_same() {
         (Operation::Pause, all.1),
         (Operation::Resume, all.2),
         (Operation::Upgrade, all.3),
+        (Operation::Recycle, all.4),
     ] {
         for Round { event, victim, was_heard, answer } in &rounds {
             let note = if *was_heard { "" } else { " (the event did not come: killed afterwards)" };
@@ -87,7 +91,8 @@ async fn whoever_is_killed_at_any_event_the_end_is_the_same() {
 
 /// Every round of one operation, on one lab.
 async fn walk(operation: Operation) -> Vec<Round> {
-    let mut world = World::up(&format!("{operation:?}").to_lowercase()).await;
+    let name = format!("{operation:?}").to_lowercase();
+    let mut world = World::up(&name, operation == Operation::Recycle).await;
     let sandbox = prepare(&mut world, operation).await;
     let begin = world.journal().len();
     let answer = run(&world, operation, sandbox.as_deref()).await;
@@ -109,6 +114,7 @@ async fn walk(operation: Operation) -> Vec<Round> {
             rounds.push(round(&mut world, operation, &event, *victim).await);
         }
     }
+    world.hold_pool(false).await;
     world.until_clean().await;
     world.down().await;
     rounds
@@ -157,7 +163,9 @@ async fn interrupt(
 
 /// The sandbox that the operation is done to.
 async fn prepare(world: &mut World, operation: Operation) -> Option<String> {
+    world.hold_pool(false).await;
     world.until_clean().await;
+    world.hold_pool(true).await;
     if operation == Operation::Create {
         return None;
     }
@@ -177,6 +185,7 @@ async fn run(world: &World, operation: Operation, sandbox: Option<&str>) -> Answ
         Operation::Pause => world.pause(sandbox).await,
         Operation::Resume => world.resume(sandbox).await,
         Operation::Upgrade => world.upgrade(sandbox).await,
+        Operation::Recycle => world.recycle(sandbox).await,
     }
 }
 
@@ -194,6 +203,9 @@ async fn finish(world: &mut World, operation: Operation, sandbox: Option<String>
         (_, Some(id)) => {
             if !answer.is_done() {
                 world.insist(async |it| run(it, operation, Some(&id)).await).await;
+            }
+            if operation == Operation::Recycle {
+                return world.expect_recycled(&id).await;
             }
             if operation == Operation::Pause {
                 world.until_paused(&id).await;
@@ -253,7 +265,9 @@ fn sandbox_state(object: &Value) -> String {
     if !object["metadata"]["deletionTimestamp"].is_null() {
         text.push_str(" deleted");
     }
-    for kind in ["Ready", "RuntimeInitialized", "InplaceUpdate", "SandboxPaused", "SandboxResumed"] {
+    for kind in
+        ["Ready", "RuntimeInitialized", "InplaceUpdate", "SandboxPaused", "SandboxResumed", "Recycling"]
+    {
         text = format!("{text} {}", condition(object, kind));
     }
     text

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use clock::SystemClock;
-use contract::conditions::{self, types};
-use contract::crd::Sandbox;
+use contract::conditions::{self, reasons, types};
+use contract::crd::{Sandbox, SandboxPhase, SandboxSet};
 use contract::names::{annotations, labels};
 use contract::sleep::Sleep;
 use contract::state;
@@ -16,7 +16,7 @@ use journal::Journal;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
-use lab::{Backend as _, Fault, Lab, Sharing, UpOptions};
+use lab::{Backend as _, Fault, Lab, Mount, Sharing, UpOptions};
 use lab_embedded::Embedded;
 use serde_json::json;
 use system_tests::{Kubectl, fixture, program};
@@ -30,6 +30,8 @@ const START_LIMIT: Duration = Duration::from_mins(2);
 const LIMIT: Duration = Duration::from_mins(2);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
+/// After that a cleaned sandbox goes back to its pool.
+const GRACE: Duration = Duration::from_secs(11);
 /// After that a claim that nobody acknowledged is nobody's: its bound and the collector's interval.
 const ABANDONED: Duration = Duration::from_secs(200);
 
@@ -82,6 +84,8 @@ impl fmt::Display for Answer {
 
 pub(super) struct World {
     name: String,
+    /// Whether sandboxes go back to their pool at their end.
+    recycles: bool,
     lab: Box<dyn Lab>,
     e2b: Client,
     kubernetes: kube::Client,
@@ -92,7 +96,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn up(name: &str) -> Self {
+    /// A lab with a pool, whose sandboxes go back there at their end if it `recycles`.
+    pub(super) async fn up(name: &str, recycles: bool) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         let up = UpOptions {
             name: name.to_owned(),
@@ -118,16 +123,25 @@ impl World {
             "oss-pv-sandbox-system.yaml",
             &[("<OSS_BUCKET>", BUCKET), ("<OSS_ENDPOINT>", &store.inside_endpoint)],
         );
-        let kubectl = Kubectl::new(&access.kubeconfig);
-        for document in [secret, volume, fixture("small-pool.yaml", &[])] {
-            kubectl.feed(&["create"], &document);
+        let mut pool = fixture("small-pool.yaml", &[]);
+        if recycles {
+            let label = "        alibabacloud.com/acs: \"true\"\n";
+            let annotations = "      annotations:\n        agents.kruise.io/cleanup-enabled: \"true\"\n";
+            pool = pool.replacen(label, &format!("{label}{annotations}"), 1);
+            assert!(pool.contains("cleanup-enabled"), "the template has an annotation: {pool}");
         }
+        let kubectl = Kubectl::new(&access.kubeconfig);
+        let documents = [secret, volume, pool].join("\n---\n");
+        // every lab of this test is on one task: who blocks it lets the deadlines of the others pass
+        let fed = tokio::task::spawn_blocking(move || kubectl.feed(&["create"], &documents));
+        fed.await.expect("created");
         let kubeconfig = kube::config::Kubeconfig::read_from(&access.kubeconfig).expect("a kubeconfig");
         let options = kube::config::KubeConfigOptions::default();
         let configuration =
             kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("one that is right");
         Self {
             name: name.to_owned(),
+            recycles,
             e2b: Client::new(Settings::new(&access.e2b_url, &access.e2b_key)).expect("a client"),
             kubernetes: kube::Client::try_from(configuration).expect("a client"),
             lab,
@@ -199,6 +213,74 @@ impl World {
         Answer::Done(id.to_owned())
     }
 
+    /// Ends it, and waits until it is in its pool again or gone. The grace period of the new pod passes at once.
+    pub(super) async fn recycle(&self, id: &str) -> Answer {
+        match self.e2b.kill(id).await {
+            Ok(_) => {}
+            // an earlier call was heard, and not answered
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.status == 404) => {}
+            Err(error) => return Answer::of(id, Err(error)),
+        }
+        let cleaned = async || match self.sandbox(id).await? {
+            None => Ok(false),
+            Some(sandbox) if is_back(&sandbox) => Ok(false),
+            Some(sandbox) => {
+                let told = sandbox.status.as_ref().map_or(&[][..], |status| &status.conditions);
+                let told = conditions::find(told, types::RECYCLING);
+                let is_clean = told.is_some_and(|told| told.reason == reasons::RECYCLING_COMPLETED);
+                is_clean.then_some(true).ok_or_else(|| tell(&[sandbox]))
+            }
+        };
+        if self.until("deadline of cleaning", cleaned).await {
+            self.lab.advance(GRACE).await.expect("a clock that can be moved");
+        }
+        self.until("deadline of going back to the pool", async || match self.sandbox(id).await? {
+            Some(sandbox) if !is_back(&sandbox) => Err(tell(&[sandbox])),
+            _ => Ok(()),
+        })
+        .await;
+        Answer::Done(id.to_owned())
+    }
+
+    /// It is in its pool again. Or it took too long on a busy machine, was told of and is gone. Nobody who takes one of the
+    /// pool finds a mount.
+    pub(super) async fn expect_recycled(&self, id: &str) {
+        self.settle().await;
+        if let Some(sandbox) = self.until("deadline of a look", async || self.sandbox(id).await).await {
+            let is_back = is_back(&sandbox) && state::is_ready(&sandbox);
+            assert!(is_back, "{}: {}", self.name, tell(&[sandbox]));
+        } else {
+            let subject = format!("Sandbox/default/{}", name_of(id));
+            let entries = self.journal().entries();
+            let states = entries.iter().filter(|entry| entry.subject == subject);
+            let states: Vec<_> = states.map(|entry| entry.body["status"].to_string()).collect();
+            let is_told = states.iter().any(|state| state.contains(reasons::RECYCLING_TIMEOUT));
+            assert!(is_told, "{}: {id} did not go back to its pool:\n{}", self.name, states.join("\n"));
+        }
+        for sandbox in self.until("listing deadline", async || self.sandboxes().await).await {
+            let storage = self.storage_of(&sandbox.name_any()).await;
+            assert!(storage.is_empty(), "{}: {} has {storage:?}", self.name, sandbox.name_any());
+        }
+    }
+
+    /// Has the pool make no others from now on, where sandboxes come back to it, or lets it be filled again. The controller
+    /// has heard of it.
+    pub(super) async fn hold_pool(&self, holds: bool) {
+        if !self.recycles {
+            return;
+        }
+        let sets: Api<SandboxSet> = Api::default_namespaced(self.kubernetes.clone());
+        let spec = json!({"scaleStrategy": {"maxUnavailable": holds.then_some(0)}});
+        let patch = Patch::Merge(json!({"spec": spec}));
+        let patched = sets.patch(POOL, &PatchParams::default(), &patch).await.expect("patched");
+        self.until("deadline of the pool's controller", async || {
+            let set = sets.get(POOL).await.map_err(|error| error.to_string())?;
+            let heard = set.status.as_ref().and_then(|status| status.observed_generation);
+            (heard >= patched.metadata.generation).then_some(()).ok_or(format!("{:?}", set.status))
+        })
+        .await;
+    }
+
     /// Asks again until it is done: what was refused or not answered is done in the end.
     pub(super) async fn insist(&self, ask: impl AsyncFn(&Self) -> Answer) -> Answer {
         self.until("deadline of asking again", async || {
@@ -238,9 +320,16 @@ impl World {
             "cat /data-oss/{name} && echo {name} > /data-oss/{name}-again && cat /data-oss/{name}-again"
         );
         assert_eq!(self.command(id, &line).await, format!("{name}\n{name}\n"), "{}", self.name);
-        let mounts = self.lab.mounts("default", name).await.expect("its mounts");
-        let storage: Vec<_> = mounts.iter().filter(|mount| mount.file_system.starts_with("fuse")).collect();
+        let storage = self.storage_of(name).await;
         assert_eq!(storage.len(), 1, "{}: {storage:?}", self.name);
+    }
+
+    /// The volumes that are mounted in a sandbox. Looking takes too long on a busy machine now and then.
+    async fn storage_of(&self, name: &str) -> Vec<Mount> {
+        let mounts = self.until("deadline of a mount table", async || {
+            self.lab.mounts("default", name).await.map_err(|error| error.to_string())
+        });
+        mounts.await.into_iter().filter(|mount| mount.file_system.starts_with("fuse")).collect()
     }
 
     pub(super) async fn until_paused(&self, id: &str) {
@@ -277,12 +366,19 @@ impl World {
         Ok(all.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items)
     }
 
-    /// The pool has as many sandboxes as it should, all of them ready, and no more.
+    async fn sandbox(&self, id: &str) -> Result<Option<Sandbox>, String> {
+        let all: Api<Sandbox> = Api::default_namespaced(self.kubernetes.clone());
+        all.get_opt(name_of(id)).await.map_err(|error| error.to_string())
+    }
+
+    /// The pool has as many sandboxes as it should, all of them ready, and no more. One may be missing that comes back.
     async fn until_full(&self) {
+        let least = if self.recycles { REPLICAS - 1 } else { REPLICAS };
         self.until("warm pool deadline", async || {
             let all = self.sandboxes().await?;
             let pooled: Vec<_> = all.iter().filter(|it| !is_claimed(it)).collect();
-            let is_full = pooled.len() == REPLICAS && pooled.iter().all(|it| state::is_ready(it));
+            let is_full =
+                (least..=REPLICAS).contains(&pooled.len()) && pooled.iter().all(|it| state::is_ready(it));
             is_full.then_some(()).ok_or_else(|| tell(&all))
         })
         .await;
@@ -356,6 +452,14 @@ fn name_of(id: &str) -> &str {
 
 fn is_claimed(sandbox: &Sandbox) -> bool {
     sandbox.labels().get(labels::SANDBOX_CLAIMED).is_some_and(|value| value == "true")
+}
+
+/// Whether it was recycled and is its pool's, which may have taken it before.
+fn is_back(sandbox: &Sandbox) -> bool {
+    let status = sandbox.status.as_ref();
+    !is_claimed(sandbox)
+        && state::owning_set(sandbox).is_some()
+        && status.is_some_and(|it| it.phase == SandboxPhase::Running && it.recycled_count.is_some())
 }
 
 fn is_unacknowledged(sandbox: &Sandbox) -> bool {
