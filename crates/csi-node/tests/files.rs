@@ -320,7 +320,7 @@ fn looking_at_every_name_of_a_listing_asks_ahead() {
         }
         let agent = Agent::start().await;
         let target = agent.mount(&store, "t", &[]).await;
-        let slow = OssFault { delay_milliseconds: Some(50), ..fault("HeadObject") };
+        let slow = OssFault { delay_milliseconds: Some(200), ..fault("HeadObject") };
         store.sim.inject(slow).expect("a fault");
         let begun = std::time::Instant::now();
         let folder = target.join("many");
@@ -334,8 +334,8 @@ fn looking_at_every_name_of_a_listing_asks_ahead() {
             assert_eq!(fs::metadata(folder.join("050")).expect("looked at").len(), 7);
         })
         .await;
-        // One after the other would take five seconds.
-        assert!(begun.elapsed() < std::time::Duration::from_millis(2500), "took {:?}", begun.elapsed());
+        // One after the other would take twenty seconds.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "took {:?}", begun.elapsed());
     });
 }
 
