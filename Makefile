@@ -6,9 +6,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SCENARIOS ?= scenarios
 REPORT ?= target/mountlab
-# Programs of the machine that the tests drive: package=program pairs.
-RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=- kubernetes-client=kubectl
-TEST_PACKAGES := $(RUN_PACKAGES) golang-go=go libnfs-utils=nfs-ls nodejs=node npm=npm s3fs=s3fs uidmap=newuidmap
+# Programs of the machine that scenarios and tests drive: package=program pairs.
+RUN_PACKAGES := bash=bash iproute2=ip python3=python3 python3-venv=- nodejs=node npm=npm kubernetes-client=kubectl
+TEST_PACKAGES := $(RUN_PACKAGES) golang-go=go libnfs-utils=nfs-ls s3fs=s3fs uidmap=newuidmap
 # Without Docker's daemon and a registry: a daemon to start, and what images are built with.
 E2E_PACKAGES := $(RUN_PACKAGES) golang-go=go iptables=iptables libnfs-utils=nfs-ls mmdebstrap=mmdebstrap
 

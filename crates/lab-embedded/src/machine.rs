@@ -25,7 +25,7 @@ pub(crate) fn requirements() -> Vec<Requirement> {
         packet_filter(),
         kernel_nfs(),
         program("python3", "scenarios with a `python` step", "apt-get install python3 python3-venv"),
-        program("node", "scenarios with a `node` step", "apt-get install nodejs npm"),
+        program("node", "scenarios with a `javascript` step", "apt-get install nodejs npm"),
         program("kubectl", "scenarios with a `kubectl` step", "apt-get install kubernetes-client"),
         program("s3fs", "OSS volumes mounted by s3fs (`--oss-mounter s3fs`)", "apt-get install s3fs"),
     ]

@@ -13,9 +13,11 @@
 mod buckets;
 mod engine;
 mod explain;
+mod javascript;
 pub mod matching;
 pub mod model;
 mod objects;
+mod packages;
 mod programs;
 mod python;
 pub mod read;

@@ -35,7 +35,7 @@ A step without `expect` has to succeed. So does one whose `expect` says nothing 
 `${oss.bucket}`, `${oss.endpoint}`, `${oss.insideEndpoint}`, `${oss.insideHost}`, `${oss.region}`, `${oss.accessKeyId}`, \
 `${nas.server}`, `${nas.outsideServer}` and `${nas.outsidePort}` are always there. A name without a \
 dot, such as `${HOME}`, is left to the shell.\n\n\
-Programs outside the lab (`python`, `shell`, `kubectl`) get `E2B_API_URL`, `E2B_SANDBOX_URL`, `E2B_DOMAIN`, `E2B_API_KEY`, `KUBECONFIG`, \
+Programs outside the lab (`python`, `javascript`, `shell`, `kubectl`) get `E2B_API_URL`, `E2B_SANDBOX_URL`, `E2B_DOMAIN`, `E2B_API_KEY`, `KUBECONFIG`, \
 `OSS_ENDPOINT`, `OSS_REGION`, `OSS_BUCKET`, `OSS_ACCESS_KEY_ID`, `OSS_ACCESS_KEY_SECRET`, `NAS_SERVER`, \
 `NAS_PORT`, `NAS_MOUNT_PORT` and `NAS_PATH_PREFIX` (as reached from outside; the prefix stands for the first slash of an export's path), and of our own environment only `PATH`, `HOME` and \
 the language.\n";

@@ -114,7 +114,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Where Python environments with the official SDKs are kept between runs.
+/// Where the official SDKs of Python and JavaScript are kept between runs.
 fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

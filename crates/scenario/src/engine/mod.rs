@@ -52,7 +52,7 @@ pub struct Options {
     pub pause_on_failure: bool,
     /// Only scenarios whose name contains this text.
     pub filter: Option<String>,
-    /// Where things are kept between runs, such as Python environments with the official SDKs.
+    /// Where things are kept between runs, such as the official SDKs of Python and JavaScript.
     pub cache: PathBuf,
     /// The clock that signs requests to the object store from outside.
     pub clock: SharedClock,

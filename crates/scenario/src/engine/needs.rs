@@ -19,6 +19,9 @@ const MILESTONES: [&str; 2] = ["initialised", "cleaned"];
 /// What kubectl does in pods, over a stream.
 const IN_PODS: [&str; 4] = ["attach", "cp", "exec", "port-forward"];
 
+/// The method of the SDKs that takes a snapshot, in Python and in JavaScript.
+const TAKES_SNAPSHOTS: [&str; 2] = ["create_snapshot", "createSnapshot"];
+
 /// What `planned` needs, each once.
 pub(super) fn needed(planned: &Planned) -> Vec<Capability> {
     let scenario = &planned.scenario;
@@ -131,8 +134,8 @@ fn of_step(step: &Step) -> Vec<Capability> {
     let commands = step.kubectl.as_ref().and_then(|kubectl| kubectl.arguments.first());
     let in_pods = commands.is_some_and(|verb| IN_PODS.contains(&verb.as_str()));
     need(in_pods, Capability::PodCommands);
-    let program = step.python.as_ref().and_then(|python| python.code.as_ref());
-    let snapshots = program.is_some_and(|code| code.contains("create_snapshot"));
+    let code = step.user_program().and_then(|program| program.code);
+    let snapshots = code.is_some_and(|code| TAKES_SNAPSHOTS.iter().any(|method| code.contains(method)));
     need(step.snapshot.is_some() || snapshots, Capability::Checkpoints);
     let limits = step.create.as_ref();
     let limits =

@@ -60,6 +60,7 @@ impl Run<'_> {
         let programs = [
             ("kubectl", uses(|step| step.kubectl.is_some())),
             ("python3", uses(|step| step.python.is_some())),
+            ("node", uses(|step| step.javascript.is_some())),
         ];
         let lacking = programs.into_iter().find(|(program, used)| *used && programs::find(program).is_none());
         lacking.map(|(program, _)| format!("this machine has no {program} on its PATH"))

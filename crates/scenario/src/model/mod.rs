@@ -3,6 +3,7 @@
 mod expectation;
 mod object;
 mod period;
+mod program;
 mod step;
 mod storage;
 
@@ -16,11 +17,11 @@ use serde_json::Value;
 pub use expectation::{Count, EventPattern, Eventually, Expect, Holds, Order, Pattern, PoolExpectation};
 pub use object::{ApplyStep, DeleteStep, GetStep, ObjectReference, PatchStep};
 pub use period::Period;
+pub use program::{JavaScriptStep, KubectlStep, PythonStep, SdkGeneration, ShellStep};
 pub use step::{
     ACTIONS, AdoptStep, BodyMount, ConnectStep, CreateStep, DeleteSnapshotStep, FaultStep, HealStep,
-    InfoStep, KillStep, KubectlStep, ListStep, MountsStep, NetworkLists, OssStep, PauseStep, PythonStep,
-    ReadStep, ResumeStep, RunStep, SandboxesStep, SdkGeneration, ShellStep, SnapshotStep, SnapshotsStep,
-    Step, TimeoutStep, WriteStep,
+    InfoStep, KillStep, ListStep, MountsStep, NetworkLists, OssStep, PauseStep, ReadStep, ResumeStep,
+    RunStep, SandboxesStep, SnapshotStep, SnapshotsStep, Step, TimeoutStep, WriteStep,
 };
 pub use storage::{NasStep, Storage};
 

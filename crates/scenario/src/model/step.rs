@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::expectation::default_namespace;
 use super::object::{ApplyStep, DeleteStep, GetStep, PatchStep};
+use super::program::{JavaScriptStep, KubectlStep, PythonStep, ShellStep};
 use super::{Eventually, Expect, Holds, NasStep, Period};
 
 macro_rules! steps {
@@ -110,6 +111,9 @@ steps! {
     nas "nas": NasStep,
     /// Runs Python with the official SDK, outside the lab. Outcome: `exitCode`, `stdout`, `stderr`.
     python "python": PythonStep,
+    /// Runs JavaScript with Node and the official SDK (`@e2b/code-interpreter` 2.8.0 with `e2b` 2.51.0), outside the lab.
+    /// Outcome: `exitCode`, `stdout`, `stderr`.
+    javascript "javascript": JavaScriptStep,
     /// Runs a command outside the lab. Outcome: `exitCode`, `stdout`, `stderr`.
     shell "shell": ShellStep,
     /// Runs kubectl against the lab. Outcome: `exitCode`, `stdout`, `stderr`.
@@ -408,69 +412,6 @@ pub struct OssStep {
     /// Key of an object to delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete: Option<String>,
-}
-
-/// Which of the official Python SDKs.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum SdkGeneration {
-    /// `e2b-code-interpreter` 2.11.5 with `e2b` 2.63.0.
-    #[default]
-    Current,
-    /// `e2b-code-interpreter` 2.4.1 with `e2b` 2.20.0, which still has `beta_create`.
-    BetaCreate,
-}
-
-/// A Python program; exactly one of `script` and `code`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PythonStep {
-    /// A file below `fixtures/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub script: Option<String>,
-    /// The program itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-    /// Which SDK; absent means the current one.
-    #[serde(default)]
-    pub sdk: SdkGeneration,
-    /// Environment on top of `E2B_*`, `OSS_*` and `NAS_*`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-    /// The program is killed after this time; absent means the limit `step`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Period>,
-}
-
-/// A command outside the lab.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ShellStep {
-    /// Name by which later steps call its outcome, as in `${name.stdout}`.
-    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// A line for `sh -c`, with `E2B_*`, `OSS_*`, `NAS_*` and `KUBECONFIG` in its environment.
-    pub command: String,
-    /// The command is killed after this time; absent means the limit `step`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Period>,
-}
-
-/// A kubectl command.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KubectlStep {
-    /// Name by which later steps call its outcome, as in `${name.stdout}`.
-    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The arguments, one item each: `[get, sandbox, -o, wide]`.
-    pub arguments: Vec<String>,
-    /// What kubectl reads from its standard input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stdin: Option<String>,
-    /// The command is killed after this time; absent means the limit `step`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Period>,
 }
 
 /// A fault to start.

@@ -243,8 +243,8 @@ fn arguments(step: &Step, path: &[Segment], root: &Path, sink: &mut Sink<'_>) {
     if let Some(apply) = &step.apply {
         one_of("apply", &[("fixture", apply.fixture.is_some()), ("object", apply.object.is_some())]);
     }
-    if let Some(python) = &step.python {
-        one_of("python", &[("script", python.script.is_some()), ("code", python.code.is_some())]);
+    if let Some(program) = step.user_program() {
+        one_of(program.action, &[("script", program.script.is_some()), ("code", program.code.is_some())]);
     }
     if let Some(oss) = &step.oss {
         one_of(
@@ -288,9 +288,9 @@ fn arguments(step: &Step, path: &[Segment], root: &Path, sink: &mut Sink<'_>) {
     }
     let apply =
         step.apply.as_ref().and_then(|apply| apply.fixture.as_ref()).map(|file| (file, "apply", "fixture"));
-    let python =
-        step.python.as_ref().and_then(|step| step.script.as_ref()).map(|file| (file, "python", "script"));
-    for (file, action, key) in apply.into_iter().chain(python) {
+    let program = step.user_program();
+    let script = program.and_then(|program| Some((program.script?, program.action, "script")));
+    for (file, action, key) in apply.into_iter().chain(script) {
         if !root.join("fixtures").join(file).is_file() {
             let mut place = path.to_vec();
             place.extend([action.into(), key.into()]);
@@ -387,7 +387,7 @@ fn unused_fixtures(scenario: &Scenario, objects: &[FixtureObject], sink: &mut Si
 
 /// A script is not searched for names, so fixtures count as used where one runs.
 fn reads_through_script(scenario: &Scenario) -> bool {
-    scenario.steps.iter().any(|step| step.python.as_ref().is_some_and(|python| python.script.is_some()))
+    scenario.steps.iter().filter_map(Step::user_program).any(|program| program.script.is_some())
 }
 
 /// Whether `name` occurs in `text` as a whole name.

@@ -39,7 +39,7 @@ pub(crate) fn members(action: &str) -> Vec<(&'static str, Member)> {
                 ("message", Plain),
             ];
         }
-        "python" | "shell" | "kubectl" => return PROCESS.to_vec(),
+        "python" | "javascript" | "shell" | "kubectl" => return PROCESS.to_vec(),
         "mounts" | "eventually" | "holds" => return Vec::new(),
         "fault" | "heal" | "advance" => return vec![("status", Plain)],
         _ => &[],
@@ -78,6 +78,7 @@ pub(crate) fn may_wait(action: &str) -> bool {
             | "read"
             | "delete"
             | "python"
+            | "javascript"
             | "shell"
             | "kubectl"
     )

@@ -1,20 +1,27 @@
-//! Steps that run programs outside the lab: Python with the official SDK, a shell, kubectl.
+//! Steps that run programs outside the lab: Python and JavaScript with the official SDK, a shell, kubectl.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::super::context::{Context, StepError};
 use super::Outcome;
-use crate::model::{Period, PythonStep, Step};
+use crate::javascript;
+use crate::model::{Period, Step};
+use crate::packages::PackagesError;
 use crate::programs::{self, Finished, Program};
 use crate::python;
 
 pub(super) async fn act(context: &Context<'_>, step: &Step) -> Result<Option<Outcome>, StepError> {
     let mut name = None;
     let finished = if let Some(python) = &step.python {
-        run_python(context, python).await?
+        let command = python::command(&context.cache, python.sdk, script(context, step).as_deref()).await;
+        run_with_sdk(context, step, command, &python.env, python.timeout).await?
+    } else if let Some(javascript) = &step.javascript {
+        let command = javascript::command(&context.cache, script(context, step).as_deref()).await;
+        run_with_sdk(context, step, command, &javascript.env, javascript.timeout).await?
     } else if let Some(shell) = &step.shell {
         name = shell.name.as_ref();
         let program = Program {
@@ -60,26 +67,27 @@ fn ended(finished: &Finished) -> Outcome {
     Outcome { value, trouble }
 }
 
-async fn run_python(context: &Context<'_>, step: &PythonStep) -> Result<Finished, StepError> {
-    let interpreter =
-        python::interpreter(&context.cache, step.sdk).await.map_err(|error| StepError::of(&error))?;
-    let mut arguments = vec![interpreter.display().to_string()];
-    let mut stdin = None;
-    match (&step.script, &step.code) {
-        (Some(script), _) => {
-            arguments.push(context.planned.root.join("fixtures").join(script).display().to_string());
-        }
-        (None, code) => {
-            // Through standard input, so that what is filled in is on no command line.
-            arguments.push("-".to_owned());
-            stdin = Some(context.fill(code.as_deref().unwrap_or_default())?);
-        }
-    }
+/// The file that the step's program is in, if it is in one.
+fn script(context: &Context<'_>, step: &Step) -> Option<PathBuf> {
+    let script = step.user_program()?.script?;
+    Some(context.planned.root.join("fixtures").join(script))
+}
+
+/// Runs a program by `command`, which takes it from standard input unless it has it from a file, so that what is filled in is
+/// on no command line.
+async fn run_with_sdk(
+    context: &Context<'_>,
+    step: &Step,
+    command: Result<Vec<String>, PackagesError>,
+    env: &BTreeMap<String, String>,
+    timeout: Option<Period>,
+) -> Result<Finished, StepError> {
+    let code = step.user_program().and_then(|program| program.code);
     let program = Program {
-        arguments,
-        environment: environment(context, &step.env)?,
-        stdin,
-        limit: limit(context, step.timeout),
+        arguments: command.map_err(|error| StepError::of(&error))?,
+        environment: environment(context, env)?,
+        stdin: code.map(|code| context.fill(code)).transpose()?,
+        limit: limit(context, timeout),
     };
     run(&program).await
 }
