@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::install::unavailable;
 
-/// How often it is looked whether a component is back.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often it is looked what a component does.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
 /// A component's Deployment, the selector of its pods and the container that works (`kind/manifests/`).
 fn place(component: Component) -> (&'static str, &'static str, &'static str) {
@@ -30,11 +30,15 @@ fn pods(client: &Client) -> Api<Pod> {
     Api::namespaced(client.clone(), SYSTEM_NAMESPACE)
 }
 
-/// The ids of a component's containers that run, with the names of their pods.
+/// The ids of a component's containers that run, with the names of their pods. Not of those that are on their way out: what another
+/// lab has put in their place is the component.
 pub(crate) async fn running(client: &Client, component: Component) -> kube::Result<Vec<(String, String)>> {
     let (_, selector, container) = place(component);
     let found = pods(client).list(&ListParams::default().labels(selector)).await?;
     let id = |pod: &Pod| {
+        if pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         let status = statuses.iter().find(|status| status.name == container)?;
         status.state.as_ref()?.running.as_ref()?;

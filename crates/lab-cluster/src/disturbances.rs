@@ -15,6 +15,8 @@ use crate::configuration::Configuration;
 use crate::e2b::Upstream;
 use crate::powers::Powers;
 
+/// How long a component may take to run again that another lab, or a crash, has just ended.
+const RUNNING_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take until everything is as before.
 pub(crate) const UNDO_LIMIT: Duration = Duration::from_secs(90);
 
@@ -66,22 +68,35 @@ impl Disturbances {
         component: Component,
     ) -> Result<(FaultHandle, BTreeSet<String>), LabError> {
         let powers = self.power(Capability::ComponentFaults)?;
-        let found = components::running(&self.client, component).await;
-        let found = found.map_err(|error| LabError::Part {
-            lab: NAME.to_owned(),
-            part: "API server".to_owned(),
-            reason: lab::chain(&error),
-        })?;
-        if found.is_empty() {
+        let end = Instant::now() + RUNNING_LIMIT;
+        loop {
+            let found = components::running(&self.client, component).await;
+            let found = found.map_err(|error| LabError::Part {
+                lab: NAME.to_owned(),
+                part: "API server".to_owned(),
+                reason: lab::chain(&error),
+            })?;
+            let pods = found.iter().map(|(pod, _)| pod.clone());
+            self.book().killed.entry(component).or_default().extend(pods);
             let name = component.to_string();
-            return Err(LabError::NotFound { what: "running component".to_owned(), name });
+            let mut last = LabError::NotFound { what: "running component".to_owned(), name };
+            let mut killed = BTreeSet::new();
+            for (_, id) in found {
+                match powers.kill(&id).await {
+                    Ok(()) => drop(killed.insert(id)),
+                    // A pod's status is behind its containers.
+                    Err(error @ LabError::NotFound { .. }) => last = error,
+                    Err(error) => return Err(error),
+                }
+            }
+            if !killed.is_empty() {
+                return Ok((self.past(), killed));
+            }
+            if Instant::now() >= end {
+                return Err(last);
+            }
+            tokio::time::sleep(components::PAUSE).await;
         }
-        let pods = found.iter().map(|(pod, _)| pod.clone());
-        self.book().killed.entry(component).or_default().extend(pods);
-        for (_, id) in &found {
-            powers.kill(id).await?;
-        }
-        Ok((self.past(), found.into_iter().map(|(_, id)| id).collect()))
     }
 
     /// Waits until a component that was killed works again, on its way through Services too.
@@ -204,7 +219,11 @@ impl Drop for UndoOnDrop {
 mod tests {
     use async_trait::async_trait;
     use clock::SystemClock;
+    use contract::names::SYSTEM_NAMESPACE;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
     use kube_sim::KubeSim;
+    use serde_json::json;
 
     use super::*;
 
@@ -269,6 +288,65 @@ mod tests {
             powers.lines(),
             ["begin oss Gone", "end oss Gone", "begin nas Restart", "begin nas Hang", "end nas Hang"]
         );
+    }
+
+    /// Kills what lives; who tries it on others is heard of.
+    #[derive(Default)]
+    struct Deadly(tokio::sync::Notify);
+
+    #[async_trait]
+    impl Powers for Deadly {
+        fn capabilities(&self) -> Vec<Capability> {
+            vec![Capability::ComponentFaults]
+        }
+
+        async fn kill(&self, container_id: &str) -> Result<(), LabError> {
+            if container_id.ends_with("alive") {
+                return Ok(());
+            }
+            self.0.notify_one();
+            Err(LabError::NotFound { what: "running container".to_owned(), name: container_id.to_owned() })
+        }
+
+        async fn begin_outage(&self, _: StorageServer, _: Outage) -> Result<(), LabError> {
+            unreachable!("none of these tests has one")
+        }
+
+        async fn end_outage(&self, _: StorageServer, _: Outage) -> Result<(), LabError> {
+            unreachable!("none of these tests has one")
+        }
+    }
+
+    /// A pod of the manager whose container has that id, or the same pod with another container.
+    async fn pod_of_manager(client: &Client, name: &str, id: &str, finalizers: &[&str]) {
+        let pods: kube::Api<Pod> = kube::Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+        let pod = json!({
+            "metadata": {"name": name, "labels": {"component": "sandbox-manager"}, "finalizers": finalizers},
+            "spec": {"containers": [{"name": "sandbox-manager", "image": "i"}]},
+        });
+        let pod = serde_json::from_value(pod).unwrap();
+        if let Err(error) = pods.create(&PostParams::default(), &pod).await {
+            assert!(matches!(&error, kube::Error::Api(status) if status.code == 409), "{error}");
+        }
+        let status = json!({"status": {"containerStatuses": [{"name": "sandbox-manager", "ready": true, "image": "i",
+            "imageID": "i", "restartCount": 0, "containerID": id, "state": {"running": {}}}]}});
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_no_more_is_looked_for_again_and_one_on_its_way_out_is_none() {
+        let powers = Arc::new(Deadly::default());
+        let book = disturbances(Some(powers.clone()));
+        pod_of_manager(&book.client, "old", "containerd://still-alive", &["kept.example.com/here"]).await;
+        let pods: kube::Api<Pod> = kube::Api::namespaced(book.client.clone(), SYSTEM_NAMESPACE);
+        pods.delete("old", &DeleteParams::default()).await.unwrap();
+        pod_of_manager(&book.client, "new", "containerd://dead", &[]).await;
+        let (killed, ()) = tokio::join!(book.kill_component(Component::Manager), async {
+            powers.0.notified().await;
+            pod_of_manager(&book.client, "new", "containerd://again-alive", &[]).await;
+        });
+        let ids: Vec<_> = killed.expect("the one that came in its place").1.into_iter().collect();
+        assert_eq!(ids, ["containerd://again-alive"]);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ pub trait Powers: Send + Sync {
     /// Kills the first process of a container with SIGKILL. The id is that of a pod's status: `containerd://ID`.
     ///
     /// # Errors
-    /// [`LabError`] when the node refuses, or the container is no more.
+    /// [`LabError::NotFound`] when the container doesn't run any more, another [`LabError`] when the node refuses.
     async fn kill(&self, container_id: &str) -> Result<(), LabError>;
 
     /// Begins an outage of a storage server; a restart has ended, and the server answers, when this returns.

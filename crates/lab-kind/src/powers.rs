@@ -7,6 +7,9 @@ use lab_cluster::Powers;
 use crate::storage::ServersApart;
 use crate::{Container, Docker, KindError, Minio, NfsExport, NfsServer};
 
+/// What containerd says of a container that doesn't run.
+const NO_TASK: &str = "no running task found";
+
 /// The ways to the node and to the storage servers.
 pub(crate) struct OwnPowers {
     pub(crate) docker: Docker,
@@ -69,8 +72,12 @@ impl Powers for OwnPowers {
         // `containerd://ID`, as a pod's status has it.
         let id = container_id.rsplit('/').next().unwrap_or(container_id);
         let words = ["ctr", "-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id];
-        self.docker.exec(&self.node, &words).await?;
-        Ok(())
+        match self.docker.exec(&self.node, &words).await {
+            Err(KindError::Program { reason, .. }) if reason.contains(NO_TASK) => {
+                Err(LabError::NotFound { what: "running container".to_owned(), name: id.to_owned() })
+            }
+            outcome => outcome.map(drop).map_err(LabError::from),
+        }
     }
 
     async fn begin_outage(&self, server: StorageServer, outage: Outage) -> Result<(), LabError> {
