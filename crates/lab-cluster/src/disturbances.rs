@@ -220,7 +220,7 @@ mod tests {
     use async_trait::async_trait;
     use clock::SystemClock;
     use contract::names::SYSTEM_NAMESPACE;
-    use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::api::core::v1::{Namespace, Pod};
     use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
     use kube_sim::KubeSim;
     use serde_json::json;
@@ -337,6 +337,9 @@ mod tests {
     async fn a_container_that_is_no_more_is_looked_for_again_and_one_on_its_way_out_is_none() {
         let powers = Arc::new(Deadly::default());
         let book = disturbances(Some(powers.clone()));
+        let namespace = serde_json::from_value(json!({"metadata": {"name": SYSTEM_NAMESPACE}})).unwrap();
+        let namespaces: kube::Api<Namespace> = kube::Api::all(book.client.clone());
+        namespaces.create(&PostParams::default(), &namespace).await.unwrap();
         pod_of_manager(&book.client, "old", "containerd://still-alive", &["kept.example.com/here"]).await;
         let pods: kube::Api<Pod> = kube::Api::namespaced(book.client.clone(), SYSTEM_NAMESPACE);
         pods.delete("old", &DeleteParams::default()).await.unwrap();
