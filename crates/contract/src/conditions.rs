@@ -61,6 +61,8 @@ pub mod reasons {
     pub const CHECKPOINT_SUCCEEDED: &str = "CheckpointSucceeded";
     /// Snapshot pause, or upgrade: not taken.
     pub const CHECKPOINT_FAILED: &str = "CheckpointFailed";
+    /// Upgrade: the API refuses the Checkpoint that was to be taken. Tried again when it doesn't any more.
+    pub const CHECKPOINT_CREATE_FAILED: &str = "CheckpointCreateFailed";
     /// Snapshot pause: done.
     pub const SNAPSHOT_PAUSE_SUCCEED: &str = "SnapshotPauseSucceed";
     /// A resume began.

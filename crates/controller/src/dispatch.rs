@@ -21,6 +21,9 @@ pub(crate) enum Failure {
     Api { action: &'static str, object: String, source: kube::Error },
     #[error("{0}")]
     Problem(contract::errors::Problem),
+    /// The API takes no Checkpoint of an upgrade, however often it is asked: why, and what to do.
+    #[error("{0}")]
+    CheckpointRefused(String),
     #[error("the SandboxTemplate {name} exists and belongs to somebody else")]
     TemplateTaken { name: String },
     #[error("the sandbox {name} was taken by {owner} meanwhile, it is left alone")]

@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::template::patched;
+use crate::sandbox::preserve;
 
 /// What a sandbox is to an operation.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,8 +58,7 @@ fn untouched(operation: &SandboxUpdateOps, sandbox: &Sandbox) -> Class {
     };
     // one that an earlier operation left on its way is taken over
     let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let stayed_behind = conditions::find(conditions, types::UPGRADING)
-        .is_some_and(|told| told.status == "False" && told.reason == reasons::CHECKPOINT_FAILED);
+    let stayed_behind = preserve::has_failed(conditions);
     let is_behind = phase == SandboxPhase::Upgrading || stayed_behind;
     if sandbox.spec.template.as_ref() == Some(&template) && !is_behind {
         return Class::Skipped;

@@ -17,8 +17,9 @@ use kube::{Api, ResourceExt as _};
 use runtime_client::Links;
 use serde_json::json;
 
-use super::decide::{Action, Circumstances, decide_about, is_owned, owner_mismatch};
+use super::decide::{Action, Circumstances, Decision, decide_about, is_owned, owner_mismatch};
 use super::pod::{build, made_of};
+use super::preserve::{Answer, Kept};
 use super::recycle::{self, Recycling};
 use super::sleep::Keeping;
 use super::status::merge_patch;
@@ -55,26 +56,26 @@ pub(crate) async fn reconcile(
     let now = context.now();
     let storage = storage_of(context, &sandbox, now).await?;
     let recycling = recycling_of(context, name, &sandbox, pod.as_ref()).await?;
-    let kept = if preserve::may_have(&sandbox) {
+    let all = if preserve::may_have(&sandbox) {
         context.world.checkpoints_of_upgrades(&sandbox)
     } else {
         Vec::new()
     };
     let keeping = keeping_of(context, name, &sandbox, pod.as_ref()).await?;
+    let refusal = preserved::refusal_of_now(context, &sandbox, pod.as_ref()).await;
     let circumstances = Circumstances {
         attempt: attempt.as_ref(),
         storage: &storage,
         recycling: recycling.as_ref(),
-        kept: &kept,
+        kept: Kept { all: &all, answer: refusal.as_ref().map_or(Answer::None, preserved::answer) },
         keeping: &keeping,
     };
     let mut decision = decide_about(&sandbox, pod.as_ref(), circumstances, now);
-    let mut outcome = Ok(());
-    for action in &decision.actions {
-        outcome = act(context, &sandbox, pod.as_ref(), action, &mut decision.status).await;
-        if outcome.is_err() {
-            break;
-        }
+    let mut outcome = act_all(context, &sandbox, pod.as_ref(), &mut decision).await;
+    if let Err(Failure::CheckpointRefused(why)) = &outcome {
+        let kept = Kept { answer: Answer::Refused(why), ..circumstances.kept };
+        decision = decide_about(&sandbox, pod.as_ref(), Circumstances { kept, ..circumstances }, now);
+        outcome = act_all(context, &sandbox, pod.as_ref(), &mut decision).await;
     }
     for event in decision.events {
         context.announcer.send(&*sandbox, event);
@@ -188,6 +189,19 @@ async fn is_there(context: &Context, name: &ObjectName, sandbox: &Sandbox) -> Re
     Ok(live.is_some_and(|live| live.metadata.uid == sandbox.metadata.uid))
 }
 
+/// Everything that was decided, until something fails.
+async fn act_all(
+    context: &Arc<Context>,
+    sandbox: &Sandbox,
+    pod: Option<&Pod>,
+    decision: &mut Decision,
+) -> Result<(), Failure> {
+    for action in &decision.actions {
+        act(context, sandbox, pod, action, &mut decision.status).await?;
+    }
+    Ok(())
+}
+
 async fn act(
     context: &Arc<Context>,
     sandbox: &Sandbox,
@@ -248,7 +262,13 @@ async fn act(
             context.initialisations.start_hook(context, &name_of(sandbox), current, *hook, attempt);
             Ok(())
         }
-        Action::TakeCheckpoint { name } => preserved::take(context, sandbox, name).await,
+        Action::TakeCheckpoint { name } => {
+            let taken = preserved::take(context, sandbox, name).await;
+            if let (Err(failure), Some(status)) = (&taken, status) {
+                preserve::note_delay(name, &words(failure), context.now(), status);
+            }
+            taken
+        }
         Action::RestoreFrom { id } => write_annotation(context, sandbox, annotations::RESTORE_FROM, id).await,
         Action::DeleteCheckpoint { name, uid } => preserved::drop(context, sandbox, name, uid).await,
     }
@@ -408,11 +428,7 @@ async fn create_claim(
 
 /// §4.4, decision D-6: a pod that can't be made is seen as an event and as a condition.
 fn note_create_failure(context: &Context, sandbox: &Sandbox, failure: &Failure, status: &mut SandboxStatus) {
-    let message = match failure {
-        Failure::Problem(problem) => problem.message().to_owned(),
-        Failure::Api { source, .. } => format!("{failure}: {}", message_of(source)),
-        other => other.to_string(),
-    };
+    let message = words(failure);
     conditions::set(
         &mut status.conditions,
         types::READY,
@@ -422,6 +438,15 @@ fn note_create_failure(context: &Context, sandbox: &Sandbox, failure: &Failure, 
         context.now(),
     );
     context.announcer.send(sandbox, Announcement::warning(events::POD_CREATE_FAILED, message));
+}
+
+/// What a failure says to a user.
+pub(super) fn words(failure: &Failure) -> String {
+    match failure {
+        Failure::Problem(problem) => problem.message().to_owned(),
+        Failure::Api { source, .. } => format!("{failure}: {}", message_of(source)),
+        other => other.to_string(),
+    }
 }
 
 async fn delete_pod(context: &Context, sandbox: &Sandbox, how: &DeleteParams) -> Result<(), Failure> {

@@ -1,9 +1,7 @@
 //! What to do about one Sandbox (`kubernetes.md` §5.1 to §5.3, §5.7, §5.10), as a pure function.
 
-use std::sync::Arc;
-
 use contract::conditions::{self, reasons, types};
-use contract::crd::{Checkpoint, Sandbox, SandboxPhase, SandboxStatus};
+use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
 use contract::hash;
 use contract::hibernation::Verdict;
 use contract::names::{annotations, events, labels};
@@ -15,6 +13,7 @@ use super::deadlines::{self, Due};
 use super::hook::Hook;
 use super::in_place::{self, Standing};
 use super::initialisation::{self, Attempt};
+use super::preserve::Kept;
 use super::recycle::{self, Recycling};
 use super::sleep::Keeping;
 use super::{pause, preserve, ready, resume, status, upgrade};
@@ -29,8 +28,8 @@ pub struct Circumstances<'a> {
     pub storage: &'a Verdict,
     /// What recycling it depends on; needed where it is wanted or under way.
     pub recycling: Option<&'a Recycling>,
-    /// The Checkpoints that were made for upgrades of the Sandbox.
-    pub kept: &'a [Arc<Checkpoint>],
+    /// The Checkpoints of upgrades of the Sandbox.
+    pub kept: Kept<'a>,
     /// What keeping its pod asleep depends on, where it is paused or wakes up.
     pub keeping: &'a Keeping,
 }
@@ -157,8 +156,8 @@ pub fn decide_with(
     storage: &Verdict,
     now: Timestamp,
 ) -> Decision {
-    let circumstances =
-        Circumstances { attempt, storage, recycling: None, kept: &[], keeping: &Keeping::default() };
+    let (kept, keeping) = (Kept::default(), &Keeping::default());
+    let circumstances = Circumstances { attempt, storage, recycling: None, kept, keeping };
     decide_about(sandbox, pod, circumstances, now)
 }
 
@@ -343,9 +342,9 @@ fn running(
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
         return finish(status, phase, now);
     }
-    preserve::tidy(sandbox, kept, decision);
+    preserve::tidy(sandbox, kept.all, decision);
     // an upgrade beats a pause (§1.8)
-    if upgrade::begin(sandbox, pod, now, status) {
+    if upgrade::begin(sandbox, pod, kept, now, status, decision) {
         return;
     }
     if sandbox.spec.paused && *storage == Verdict::Possible {

@@ -5,6 +5,9 @@
 //! Checkpointing ─► a Checkpoint of the old pod, owned by the Sandbox ─► Succeeded: its id is the Sandbox's `restore-from` ─► UpgradePod
 //!                                                                  └► Failed, or too late: CheckpointFailed, runs on as it was
 //! ```
+//! A Checkpoint that the API refuses ends the attempt as well (`CheckpointCreateFailed`): the node was never asked. While that is what the
+//! Sandbox says, the API is asked now and then whether it would take one, which touches nothing, and the upgrade begins anew when it would.
+//!
 //! The Checkpoint is named after the old pod, which is replaced once, so a controller that starts anew finds the one of before. It stays
 //! as long as the Sandbox is made from it: the container may restart, the sandbox wake up. One that nothing is made from goes.
 
@@ -13,19 +16,44 @@ use std::time::Duration;
 
 use contract::checkpoint::{self, phases};
 use contract::conditions::{self, reasons, types};
-use contract::crd::{Checkpoint, Sandbox, SandboxStatus, UpgradePolicyType};
+use contract::crd::{Checkpoint, Sandbox, SandboxPhase, SandboxStatus, UpgradePolicyType};
 use contract::names::annotations;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision};
-use super::upgrade;
+use super::{of_generation, upgrade};
 
 /// How long the checkpoint of an upgrade may take, from when it is there; its node has less.
 const CHECKPOINT_LIMIT: Duration = Duration::from_mins(2);
 
+/// How often the API is asked whether it still refuses the Checkpoint, at least.
+const REFUSAL_INTERVAL: Duration = Duration::from_mins(1);
+
 /// Letters of the pod's UID in the name of its Checkpoint.
 const UID_LETTERS: usize = 8;
+
+/// What is known of the Checkpoints of a Sandbox's upgrades.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Kept<'a> {
+    /// Those that were made.
+    pub all: &'a [Arc<Checkpoint>],
+    /// What the API says, in this turn, to the one that is to be made.
+    pub answer: Answer<'a>,
+}
+
+/// What the API says to a Checkpoint that is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// It wasn't asked.
+    #[default]
+    None,
+    /// It would take it.
+    Accepted,
+    /// It doesn't take it: why, and what to do.
+    Refused(&'a str),
+}
 
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +64,8 @@ pub(super) enum Step {
     Kept,
     /// Nothing is kept, and why.
     Failed(String),
+    /// The API takes no Checkpoint of the pod, and why.
+    Refused(String),
 }
 
 /// Whether an upgrade of the Sandbox is to keep its files.
@@ -50,9 +80,51 @@ pub(super) fn is_due(status: &SandboxStatus) -> bool {
         .is_some_and(|condition| condition.reason == reasons::CHECKPOINTING)
 }
 
-/// Says that it is its turn.
+/// Whether an upgrade has ended because files couldn't be kept, so that the pod isn't of the template.
+pub(crate) fn has_failed(conditions: &[Condition]) -> bool {
+    conditions::find(conditions, types::UPGRADING).is_some_and(|told| {
+        let reasons = [reasons::CHECKPOINT_FAILED, reasons::CHECKPOINT_CREATE_FAILED];
+        told.status == "False" && reasons.contains(&told.reason.as_str())
+    })
+}
+
+/// The Checkpoint that the API refused for this generation of the Sandbox, which runs on with the pod of that UID.
+pub(super) fn refused(sandbox: &Sandbox, pod: &str) -> Option<String> {
+    let status = sandbox.status.as_ref()?;
+    let is_refused = status.phase == SandboxPhase::Running
+        && is_wanted(sandbox)
+        && of_generation::has_reason(sandbox, status, types::UPGRADING, reasons::CHECKPOINT_CREATE_FAILED);
+    is_refused.then(|| name(sandbox, pod))
+}
+
+/// Whether an upgrade that is wanted has to wait, since files couldn't be kept for this generation of the Sandbox.
+pub(super) fn holds_back(
+    sandbox: &Sandbox,
+    answer: Answer<'_>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) -> bool {
+    let told = |status: &SandboxStatus, reason: &str| {
+        of_generation::has_reason(sandbox, status, types::UPGRADING, reason)
+    };
+    if told(status, reasons::CHECKPOINT_FAILED) {
+        return true;
+    }
+    if !told(status, reasons::CHECKPOINT_CREATE_FAILED) || answer == Answer::Accepted {
+        return false;
+    }
+    if let Answer::Refused(why) = answer {
+        upgrade::note_unkept(sandbox, reasons::CHECKPOINT_CREATE_FAILED, why, now, status);
+    }
+    decision.wake_at = Some(clock::later(now, REFUSAL_INTERVAL));
+    true
+}
+
+/// Says that it is its turn, from now on.
 pub(super) fn announce(now: Timestamp, status: &mut SandboxStatus) {
     let message = "the files of the old pod are to be kept for the new one";
+    conditions::remove(&mut status.conditions, types::UPGRADING);
     upgrade::hold(status, reasons::CHECKPOINTING, message, now);
 }
 
@@ -67,23 +139,24 @@ pub(crate) fn may_have(sandbox: &Sandbox) -> bool {
         })
 }
 
-/// Keeps the files of the old pod of that UID. `kept` are the Checkpoints of upgrades of the Sandbox.
+/// Keeps the files of the old pod of that UID.
 pub(super) fn follow(
     sandbox: &Sandbox,
     (old, is_there): (&str, bool),
-    kept: &[Arc<Checkpoint>],
+    kept: Kept<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
 ) -> Step {
     let name = name(sandbox, old);
-    let Some(found) = kept.iter().find(|it| it.name_any() == name) else {
+    let Some(found) = kept.all.iter().find(|it| it.name_any() == name) else {
         if !is_there {
             return Step::Failed("the pod has gone before its files were kept".to_owned());
         }
-        upgrade::hold(status, reasons::CHECKPOINTING, &format!("Checkpoint {name} is made"), now);
-        decision.actions.push(Action::TakeCheckpoint { name });
-        return Step::Waiting;
+        if let Answer::Refused(why) = kept.answer {
+            return Step::Refused(why.to_owned());
+        }
+        return make(name, now, status, decision);
     };
     let id = checkpoint::id(found);
     if restores(sandbox, &id) {
@@ -107,6 +180,24 @@ pub(super) fn follow(
         }
         _ => wait(&name, &format!("Checkpoint {name} is being taken"), until, now, status, decision),
     }
+}
+
+/// Has the Checkpoint made; an API that gives no answer has as long as a node.
+fn make(name: String, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) -> Step {
+    let told = conditions::find(&status.conditions, types::UPGRADING);
+    let since = told.map_or(now, |told| told.last_transition_time.0);
+    let last = told.map(|told| told.message.clone()).unwrap_or_default();
+    let step = wait(&name, &last, clock::later(since, CHECKPOINT_LIMIT), now, status, decision);
+    if step == Step::Waiting {
+        upgrade::hold(status, reasons::CHECKPOINTING, &format!("Checkpoint {name} is made"), now);
+        decision.actions.push(Action::TakeCheckpoint { name });
+    }
+    step
+}
+
+/// Says why the Checkpoint isn't there yet. It is tried again.
+pub(super) fn note_delay(name: &str, why: &str, now: Timestamp, status: &mut SandboxStatus) {
+    upgrade::hold(status, reasons::CHECKPOINTING, &format!("Checkpoint {name} is made: {why}"), now);
 }
 
 fn wait(

@@ -8,38 +8,41 @@
 //! container. `Checkpointing` is there with policy `CheckpointRestore` ([`preserve`]); whoever has that policy loses no file on the way: without
 //! its checkpoint the old pod stays.
 
-use std::sync::Arc;
-
 use contract::conditions::{self, reasons, types};
-use contract::crd::{Checkpoint, Sandbox, SandboxPhase, SandboxStatus};
+use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
 use contract::hash;
 use contract::names::{events, labels};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::decide::{Action, Decision, finish, lose_pod, own_pod};
 use super::hook::Hook;
 use super::initialisation::{self, Attempt};
-use super::preserve::{self, Step};
+use super::preserve::{self, Kept, Step};
 use super::{of_generation, ready, status as pod_status, wake};
 use crate::announce::Announcement;
 
 /// Begins an upgrade where one is wanted and possible; whether it did.
-pub(super) fn begin(sandbox: &Sandbox, pod: &Pod, now: Timestamp, status: &mut SandboxStatus) -> bool {
+pub(super) fn begin(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    kept: Kept<'_>,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+    decision: &mut Decision,
+) -> bool {
     let is_current = is_current(sandbox, pod);
     if sandbox.spec.upgrade_policy.is_none() || is_current {
         let told = conditions::find(&status.conditions, types::UPGRADING);
         // that its files could not be kept is why the pod isn't of the template, whoever took the policy off
-        let explains = |told: &Condition| !is_current && told.reason == reasons::CHECKPOINT_FAILED;
-        if told.is_some_and(|told| told.status == "False" && !explains(told)) {
+        let explains = !is_current && preserve::has_failed(&status.conditions);
+        if told.is_some_and(|told| told.status == "False") && !explains {
             conditions::remove(&mut status.conditions, types::UPGRADING);
         }
         return false;
     }
-    // tried once for each generation
-    if of_generation::has_reason(sandbox, status, types::UPGRADING, reasons::CHECKPOINT_FAILED) {
+    if preserve::holds_back(sandbox, kept.answer, now, status, decision) {
         return false;
     }
     enter(status);
@@ -75,7 +78,7 @@ pub(super) fn follow(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
     attempt: Option<&Attempt>,
-    kept: &[Arc<Checkpoint>],
+    kept: Kept<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -114,7 +117,7 @@ pub(super) fn follow(
 /// The pod has gone by itself. Whether the upgrade goes on: before the replacement, what was to be kept may be lost.
 fn is_resolved_without_pod(
     sandbox: &Sandbox,
-    kept: &[Arc<Checkpoint>],
+    kept: Kept<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -131,7 +134,7 @@ fn is_resolved_without_pod(
         match preserve::follow(sandbox, (&old, false), kept, now, status, decision) {
             Step::Kept => replace(now, status),
             Step::Waiting => return false,
-            Step::Failed(why) => {
+            Step::Failed(why) | Step::Refused(why) => {
                 lose_pod(&format!("Pod Not Found: {why}"), now, status);
                 return false;
             }
@@ -145,7 +148,7 @@ fn keep_files(
     sandbox: &Sandbox,
     pod: &Pod,
     attempt: Option<&Attempt>,
-    kept: &[Arc<Checkpoint>],
+    kept: Kept<'_>,
     now: Timestamp,
     status: &mut SandboxStatus,
     decision: &mut Decision,
@@ -166,14 +169,30 @@ fn keep_files(
             decision.events.push(Announcement::normal(events::CHECKPOINT_SUCCEEDED, message));
             replace(now, status);
         }
-        Step::Failed(why) => {
+        step @ (Step::Failed(_) | Step::Refused(_)) => {
             leave(sandbox, pod, attempt, now, status, decision);
-            let message = format!("the sandbox runs on as it was, for its files can't be kept: {why}");
-            let reason = reasons::CHECKPOINT_FAILED;
-            of_generation::set(sandbox, status, types::UPGRADING, false, reason, &message, now);
+            let (reason, why) = match step {
+                Step::Refused(why) => (reasons::CHECKPOINT_CREATE_FAILED, why),
+                Step::Failed(why) => (reasons::CHECKPOINT_FAILED, why),
+                Step::Waiting | Step::Kept => return,
+            };
+            let message = note_unkept(sandbox, reason, &why, now, status);
             decision.events.push(Announcement::warning(events::CHECKPOINT_FAILED, message));
         }
     }
+}
+
+/// Says why files can't be kept, so that there is no upgrade of this generation of the Sandbox.
+pub(super) fn note_unkept(
+    sandbox: &Sandbox,
+    reason: &str,
+    why: &str,
+    now: Timestamp,
+    status: &mut SandboxStatus,
+) -> String {
+    let message = format!("the sandbox runs on as it was, for its files can't be kept: {why}");
+    of_generation::set(sandbox, status, types::UPGRADING, false, reason, &message, now);
+    message
 }
 
 /// The pod doesn't start; told once. It goes on by itself when the node gets it to start.
@@ -248,7 +267,7 @@ pub(super) fn outcome(status: &SandboxStatus) -> &'static str {
     let told = conditions::find(&status.conditions, types::UPGRADING);
     if told.is_some_and(|told| told.status == "True") {
         "Sandbox was upgraded"
-    } else if told.is_some_and(|told| told.reason == reasons::CHECKPOINT_FAILED) {
+    } else if preserve::has_failed(&status.conditions) {
         "Sandbox runs on as it was, its files can't be kept for the upgrade"
     } else {
         "Sandbox runs again, its upgrade was taken back"

@@ -2,7 +2,9 @@
 
 use contract::hibernation::Verdict;
 use contract::names::{annotations, labels};
-use controller::sandbox::{Circumstances, Keeping, Recycling, RecyclingLimits, Unmounting, decide_about};
+use controller::sandbox::{
+    Circumstances, Keeping, Kept, Recycling, RecyclingLimits, Unmounting, decide_about,
+};
 use kube::ResourceExt as _;
 
 use super::*;
@@ -45,7 +47,7 @@ fn turn(sandbox: &Sandbox, pod: Option<&Pod>, recycling: &Recycling, seconds: i6
         attempt: None,
         storage: &Verdict::Possible,
         recycling: Some(recycling),
-        kept: &[],
+        kept: Kept::default(),
         keeping: &Keeping::default(),
     };
     decide_about(sandbox, pod, circumstances, now() + SignedDuration::from_secs(seconds))

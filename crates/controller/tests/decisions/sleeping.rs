@@ -3,15 +3,20 @@
 use contract::crd::SandboxStatus;
 use contract::hibernation::Verdict;
 use contract::names::annotations;
-use controller::sandbox::{Circumstances, Keeping, Unmounting, decide_about};
+use controller::sandbox::{Circumstances, Keeping, Kept, Unmounting, decide_about};
 
 use super::*;
 
 const WAKE: &str = "agents.kruise.io/upgrade-resume-trigger";
 
 fn with(sandbox: &Sandbox, pod: Option<&Pod>, keeping: &Keeping, now: Timestamp) -> Decision {
-    let circumstances =
-        Circumstances { attempt: None, storage: &Verdict::Possible, recycling: None, kept: &[], keeping };
+    let circumstances = Circumstances {
+        attempt: None,
+        storage: &Verdict::Possible,
+        recycling: None,
+        kept: Kept::default(),
+        keeping,
+    };
     decide_about(sandbox, pod, circumstances, now)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contract::crd::Checkpoint;
 use contract::hibernation::Verdict;
-use controller::sandbox::{Attempt, Circumstances, Hook, Keeping, Progress, decide_about};
+use controller::sandbox::{Answer, Attempt, Circumstances, Hook, Keeping, Kept, Progress, decide_about};
 use kube::ResourceExt as _;
 use rstest::rstest;
 
@@ -107,6 +107,15 @@ fn a_new_pod_that_does_not_start_is_told_once_and_another_template_goes_on_from_
 
 /// A turn of a Sandbox with those Checkpoints of its upgrades.
 fn turn(sandbox: &Sandbox, pod: Option<&Pod>, kept: &[Arc<Checkpoint>], seconds: i64) -> Decision {
+    turn_with(sandbox, pod, Kept { all: kept, answer: Answer::None }, seconds)
+}
+
+/// The same without any, the API having answered that to the one that is wanted.
+fn turn_answered(sandbox: &Sandbox, pod: &Pod, answer: Answer<'_>, seconds: i64) -> Decision {
+    turn_with(sandbox, Some(pod), Kept { all: &[], answer }, seconds)
+}
+
+fn turn_with(sandbox: &Sandbox, pod: Option<&Pod>, kept: Kept<'_>, seconds: i64) -> Decision {
     let keeping = &Keeping::default();
     let circumstances =
         Circumstances { attempt: None, storage: &Verdict::Possible, recycling: None, kept, keeping };
@@ -199,6 +208,65 @@ fn what_cannot_be_kept_is_said_once_and_the_sandbox_runs_on(
         Some("False/CheckpointFailed"),
         "it isn't of its template"
     );
+}
+
+#[test]
+fn a_checkpoint_that_the_api_refuses_ends_the_upgrade_until_it_is_accepted_or_the_sandbox_is_edited() {
+    let (sandbox, old) = at_its_checkpoint();
+    let failed = turn_answered(&sandbox, &old, Answer::Refused("no right"), 1);
+    assert_eq!((phase_of(&failed), failed.actions.len()), ("Running", 0));
+    assert_eq!(says(&failed, types::UPGRADING).as_deref(), Some("False/CheckpointCreateFailed"));
+    assert_eq!(says(&failed, types::READY).as_deref(), Some("True/PodReady"));
+    assert_eq!(reasons(&failed), ["CheckpointFailed", "SandboxRunning"]);
+    let message = "the sandbox runs on as it was, for its files can't be kept: no right";
+    assert_eq!(failed.events[0].message, message);
+
+    let sandbox = after(sandbox, &failed);
+    let why = |decision: &Decision| {
+        let status = decision.status.as_ref().expect("a status");
+        conditions::find(&status.conditions, types::UPGRADING).map(|told| told.message.clone())
+    };
+    for (answer, words) in [
+        (Answer::None, "no right"),
+        (Answer::Refused("no right"), "no right"),
+        (Answer::Refused("no room"), "no room"),
+    ] {
+        let quiet = turn_answered(&sandbox, &old, answer, 30);
+        assert_eq!((phase_of(&quiet), quiet.actions.len(), quiet.events.len()), ("Running", 0, 0));
+        assert!(why(&quiet).is_some_and(|told| told.ends_with(words)), "{:?}", why(&quiet));
+        assert_eq!(quiet.wake_at, Some(now() + SignedDuration::from_secs(90)), "asked again in a minute");
+    }
+    let again = turn_answered(&sandbox, &old, Answer::Accepted, 90);
+    assert_eq!(phase_of(&again), "Upgrading");
+    assert_eq!(says(&again, types::UPGRADING).as_deref(), Some("False/Checkpointing"));
+
+    let mut edited = sandbox.clone();
+    edited.metadata.generation = Some(edited.metadata.generation.unwrap_or_default() + 1);
+    assert_eq!(phase_of(&turn(&edited, Some(&old), &[], 30)), "Upgrading");
+    let mut without = sandbox;
+    without.spec.upgrade_policy = None;
+    let explained = turn(&without, Some(&old), &[], 30);
+    assert_eq!(says(&explained, types::UPGRADING).as_deref(), Some("False/CheckpointCreateFailed"));
+    assert_eq!(explained.wake_at, None, "nothing is wanted");
+}
+
+#[test]
+fn an_api_that_does_not_answer_has_as_long_as_a_node() {
+    let (sandbox, old) = at_its_checkpoint();
+    let wanted = [Action::TakeCheckpoint { name: "one-poduid".to_owned() }];
+    let mut sandbox = sandbox;
+    for seconds in [1, 119] {
+        let waiting = turn(&sandbox, Some(&old), &[], seconds);
+        assert_eq!((phase_of(&waiting), &waiting.actions[..]), ("Upgrading", &wanted[..]));
+        assert_eq!(waiting.wake_at, Some(now() + SignedDuration::from_secs(120)));
+        sandbox = after(sandbox, &waiting);
+    }
+    let late = turn(&sandbox, Some(&old), &[], 120);
+    assert_eq!((phase_of(&late), late.actions.len()), ("Running", 0));
+    assert_eq!(says(&late, types::UPGRADING).as_deref(), Some("False/CheckpointFailed"));
+    let words =
+        "Checkpoint one-poduid was not there within the limit of 120 s: Checkpoint one-poduid is made";
+    assert!(late.events[0].message.contains(words), "{}", late.events[0].message);
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Checkpoints on the API server of this process; the test says what a node would (`docs/design/0015-checkpoints.md`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::checkpoint::{self, Outcome};
 use contract::conditions::{self, types};
 use contract::crd::{Checkpoint, SandboxTemplate};
+use contract::state;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt as _};
+use kube_sim::{ApiFault, Faults, RequestFacts};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -203,4 +206,102 @@ async fn it_is_kept_as_long_as_it_says() {
         all.is_empty() || all[0].annotations().contains_key(RELEASED)
     })
     .await;
+}
+
+/// An API server that does that to whoever makes a Checkpoint.
+#[derive(Debug)]
+struct NoCheckpoints(ApiFault);
+
+impl Faults for NoCheckpoints {
+    fn strike(&self, request: &RequestFacts) -> Option<ApiFault> {
+        (request.verb == "create" && request.resource == "checkpoints").then(|| self.0.clone())
+    }
+}
+
+/// A Sandbox that is to be upgraded with its files, while no Checkpoint can be made.
+async fn upgraded_without_checkpoints(fault: ApiFault) -> (Lab, Option<String>) {
+    let lab = on_node(capable()).await;
+    let before = lab.api::<Pod>().get("one").await.expect("a pod").uid();
+    lab.sim.set_faults(Some(Arc::new(NoCheckpoints(fault))));
+    let template = json!({"spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "two"}]}});
+    let spec = json!({"upgradePolicy": {"type": "CheckpointRestore"}, "template": template});
+    lab.merge::<Sandbox>("one", json!({"spec": spec})).await;
+    (lab, before)
+}
+
+fn upgrading(sandbox: &Sandbox) -> (&str, &str) {
+    let conditions = &sandbox.status.as_ref().expect("a status").conditions;
+    conditions::find(conditions, types::UPGRADING).map_or(("", ""), |told| (&told.reason, &told.message))
+}
+
+#[tokio::test]
+async fn an_upgrade_without_the_right_to_its_checkpoint_ends_with_words_and_begins_anew_with_the_right() {
+    let (lab, before) = upgraded_without_checkpoints(ApiFault::Forbidden).await;
+    let all = lab
+        .until::<Sandbox>("it runs on and says why", |all| {
+            phase(&all[0]) == "Running"
+                && upgrading(&all[0]).0 == "CheckpointCreateFailed"
+                && state::is_ready(&all[0])
+        })
+        .await;
+    let right = "grant it the verb create of checkpoints.agents.kruise.io in namespace default";
+    assert!(
+        upgrading(&all[0]).1.contains("injected fault") && upgrading(&all[0]).1.contains(right),
+        "{all:?}"
+    );
+    assert!(lab.event("CheckpointFailed").await.contains(right));
+    assert_eq!(lab.api::<Pod>().get("one").await.expect("a pod").uid(), before);
+
+    lab.sim.set_faults(None);
+    lab.clock.advance(Duration::from_secs(61));
+    let creating = until_phase(&lab, "Creating").await;
+    answer(&lab, &creating.name_any(), &Outcome::Kept { files: 1, bytes: 1 }).await;
+    lab.until::<Pod>("another pod has the files", |pods| {
+        pods.iter()
+            .any(|pod| pod.uid() != before && pod.annotations().contains_key("agents.kruise.io/restore-from"))
+    })
+    .await;
+    assert_eq!(lab.events("CheckpointFailed").await.len(), 1, "told once");
+}
+
+#[tokio::test]
+async fn an_upgrade_whose_checkpoint_nobody_answers_for_ends_after_the_limit() {
+    let (lab, before) = upgraded_without_checkpoints(ApiFault::Unavailable).await;
+    let waiting = lab.until::<Sandbox>("it says what it waits for", |all| {
+        let (reason, message) = upgrading(&all[0]);
+        reason == "Checkpointing" && message.contains("injected fault")
+    });
+    waiting.await;
+    let failed = lab
+        .sandbox_with_time("it runs on", |one| upgrading(one).0 == "CheckpointFailed" && state::is_ready(one))
+        .await;
+    let (_, message) = upgrading(&failed);
+    assert!(message.contains("within the limit of 120 s") && message.contains("injected fault"), "{message}");
+    assert_eq!(lab.api::<Pod>().get("one").await.expect("a pod").uid(), before);
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_somebody_else_ends_an_upgrade_that_would_make_one_of_its_name() {
+    let lab = on_node(capable()).await;
+    let before = lab.api::<Pod>().get("one").await.expect("a pod").uid().expect("a UID");
+    let letters: String = before.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    let taken = format!("one-{letters}");
+    take(&lab, &taken, json!({"sandboxName": "nobody"})).await;
+    lab.merge::<Sandbox>(
+        "one",
+        json!({"spec": {"upgradePolicy": {"type": "CheckpointRestore"}, "template": {"spec": {
+        "nodeName": "node-1", "containers": [{"name": "main", "image": "two"}]}}}}),
+    )
+    .await;
+    let told = lab.event("CheckpointFailed").await;
+    assert!(told.contains(&format!("Checkpoint {taken} is somebody else's")), "{told}");
+    lab.until::<Sandbox>("it runs on", |all| {
+        upgrading(&all[0]).0 == "CheckpointCreateFailed" && state::is_ready(&all[0])
+    })
+    .await;
+    lab.api::<Checkpoint>().delete(&taken, &DeleteParams::default()).await.expect("deleted");
+    let own = lab.until_with_time::<Checkpoint>("its own is made", |all| {
+        all.iter().any(|found| !found.owner_references().is_empty())
+    });
+    assert_eq!(own.await[0].name_any(), taken);
 }
