@@ -103,6 +103,11 @@ fn copy_folder(from: &Path, to: &Path) {
     "oss-single-mount"
 )]
 #[case::nas(Account::WithSubordinateIds, "scenarios/nas-single-mount.yaml", "nas-single-mount")]
+#[case::hibernation(
+    Account::WithSubordinateIds,
+    "scenarios/memory-kept-while-paused.yaml",
+    "memory-kept-while-paused"
+)]
 #[case::all_alone(Account::None, "tests/scenarios/document-example.yaml", "document-example")]
 fn an_ordinary_user_runs_the_example(#[case] account: Account, #[case] path: &str, #[case] name: &str) {
     let outcome = as_ordinary_user(account, "0666", &["run", path, "--report", "home/report"]);
