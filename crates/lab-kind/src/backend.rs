@@ -145,6 +145,13 @@ impl Kind {
     }
 }
 
+/// Why a lab is not up, and that its servers are still there.
+fn both(lab: String, error: &LabError, left: &LabError) -> LabError {
+    let (error, left) = (lab::chain(error), lab::chain(left));
+    let reason = format!("{error}; and its own storage servers could not be removed: {left}");
+    LabError::Part { lab, part: "the start".to_owned(), reason }
+}
+
 impl Ready {
     /// A lab whose scenario disturbs storage servers has those to itself.
     async fn up(&self, options: UpOptions) -> Result<Box<dyn Lab>, LabError> {
@@ -165,11 +172,14 @@ impl Ready {
             options.network_file_system = Some(nas_options(&servers.nfs));
             options.powers = Some(Arc::new(servers.powers(Some(apart.clone()))));
         });
-        let lab = cluster.up(options).await;
-        if lab.is_err() {
-            apart.remove().await?;
+        let name = options.name.clone();
+        match cluster.up(options).await {
+            Ok(lab) => Ok(lab),
+            Err(error) => Err(match apart.remove().await {
+                Ok(()) => error,
+                Err(left) => both(name, &error, &left.into()),
+            }),
         }
-        lab
     }
 }
 
@@ -285,4 +295,24 @@ fn part(part: &str, error: &dyn std::error::Error) -> LabError {
         cause = error.source();
     }
     LabError::Part { lab: NAME.to_owned(), part: part.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KindError;
+
+    #[test]
+    fn a_lab_that_does_not_come_up_says_why_though_its_servers_stay_as_well() {
+        let error = LabError::Deadline {
+            deadline: "warm pool deadline",
+            limit: Duration::from_secs(3),
+            last: "no pod".to_owned(),
+        };
+        let left = LabError::from(KindError::machine("Docker is gone", "start it"));
+        let said = both("one".to_owned(), &error, &left).to_string();
+        let told =
+            ["the start of lab one", "warm pool deadline of 3s passed; last state: no pod", "Docker is gone"];
+        assert!(told.iter().all(|words| said.contains(words)), "{said}");
+    }
 }

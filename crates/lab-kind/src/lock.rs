@@ -1,6 +1,8 @@
 //! Locks between processes: gone with the value, or with the process.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,18 +15,33 @@ use crate::{Folders, KindError};
 const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 3600);
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Takes the lock of a file, which is made; nothing when another process, or another value of this one, has it.
+/// Takes the lock of a file, which is made; nothing when another process, or another value of this one, has it. Who has it may
+/// remove the file.
 pub(crate) fn try_lock(path: &Path) -> Result<Option<Flock<fs::File>>, KindError> {
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(KindError::io("opening", path))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
-        Err((_, other)) => Err(KindError::io("locking", path)(other.into())),
+    loop {
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(KindError::io("opening", path))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) if is_at(&lock, path)? => return Ok(Some(lock)),
+            // removed since it was opened, by whom had it: that lock keeps nobody out
+            Ok(_) => {}
+            Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
+            Err((_, other)) => return Err(KindError::io("locking", path)(other.into())),
+        }
+    }
+}
+
+/// Whether the file is the one at that path.
+fn is_at(file: &fs::File, path: &Path) -> Result<bool, KindError> {
+    let own = file.metadata().map_err(KindError::io("looking at", path))?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(KindError::io("looking at", path)(error)),
     }
 }
 
