@@ -16,6 +16,7 @@ use super::initialisation::{self, Attempt};
 use super::preserve::Kept;
 use super::recycle::{self, Recycling};
 use super::sleep::Keeping;
+use super::turn::Turn;
 use super::{pause, preserve, ready, resume, status, upgrade};
 use crate::announce::Announcement;
 
@@ -165,10 +166,9 @@ pub fn decide_with(
 pub fn decide_about(
     sandbox: &Sandbox,
     pod: Option<&Pod>,
-    circumstances: Circumstances<'_>,
+    given: Circumstances<'_>,
     now: Timestamp,
 ) -> Decision {
-    let storage = circumstances.storage;
     if sandbox.metadata.deletion_timestamp.is_some() {
         return terminate(sandbox, pod);
     }
@@ -176,11 +176,11 @@ pub fn decide_about(
     if !has_template {
         return Decision::default();
     }
-    let due = deadlines::due(sandbox, storage, now);
+    let due = deadlines::due(sandbox, given.storage, now);
     if due == Due::ShutDown {
         return shut_down();
     }
-    let mut decision = live(sandbox, pod, circumstances, now);
+    let mut decision = live(sandbox, pod, given, now);
     if let Due::Pause(action) = due {
         decision.actions.push(action);
     }
@@ -218,8 +218,7 @@ fn terminate(sandbox: &Sandbox, pod: Option<&Pod>) -> Decision {
     }
 }
 
-fn live(sandbox: &Sandbox, pod: Option<&Pod>, circumstances: Circumstances<'_>, now: Timestamp) -> Decision {
-    let attempt = circumstances.attempt;
+fn live(sandbox: &Sandbox, pod: Option<&Pod>, given: Circumstances<'_>, now: Timestamp) -> Decision {
     let old = sandbox.status.clone().unwrap_or_default();
     if old.phase.is_final() {
         return Decision::default();
@@ -228,34 +227,28 @@ fn live(sandbox: &Sandbox, pod: Option<&Pod>, circumstances: Circumstances<'_>, 
     if needs_immutable_hash(sandbox, pod, &old.phase) {
         decision.actions.push(Action::WriteImmutableHash(hash::immutable_part(sandbox)));
     }
-    let mut status = SandboxStatus {
+    let status = SandboxStatus {
         observed_generation: sandbox.metadata.generation,
         update_revision: revision(sandbox, &old),
         message: None,
         ..old.clone()
     };
+    let mut turn = Turn { sandbox, given, now, status, decision };
     match old.phase {
-        SandboxPhase::None | SandboxPhase::Pending => pending(sandbox, pod, now, &mut status, &mut decision),
-        SandboxPhase::Running => running(sandbox, pod, circumstances, now, &mut status, &mut decision),
-        SandboxPhase::Paused => {
-            pause::follow(sandbox, pod, circumstances.keeping, now, &mut status, &mut decision);
-        }
-        SandboxPhase::Resuming => {
-            resume::follow(sandbox, pod, circumstances, now, &mut status, &mut decision);
-        }
-        SandboxPhase::Upgrading => {
-            upgrade::follow(sandbox, pod, attempt, circumstances.kept, now, &mut status, &mut decision);
-        }
+        SandboxPhase::None | SandboxPhase::Pending => pending(&mut turn, pod),
+        SandboxPhase::Running => running(&mut turn, pod),
+        SandboxPhase::Paused => pause::follow(&mut turn, pod),
+        SandboxPhase::Resuming => resume::follow(&mut turn, pod),
+        SandboxPhase::Upgrading => upgrade::follow(&mut turn, pod),
         SandboxPhase::Recycling => {
-            if let Some(recycling) = circumstances.recycling {
-                recycle::follow(sandbox, pod, recycling, now, &mut status, &mut decision);
+            if let Some(recycling) = given.recycling {
+                recycle::follow(&mut turn, pod, recycling);
             }
         }
         _ => {}
     }
-    announce_phase(&old.phase, &status, &mut decision);
-    decision.status = Some(status);
-    decision
+    announce_phase(&mut turn, &old.phase);
+    turn.end()
 }
 
 /// Once in a Sandbox's life, and again for the pod of a wake-up or an upgrade: that one is made from the template of now, and it is
@@ -280,88 +273,70 @@ fn revision(sandbox: &Sandbox, old: &SandboxStatus) -> Option<String> {
 }
 
 /// §5.2.
-fn pending(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    status.phase = SandboxPhase::Pending;
-    let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
+fn pending(turn: &mut Turn<'_>, pod: Option<&Pod>) {
+    turn.status.phase = SandboxPhase::Pending;
+    let Some(pod) = own_pod(turn, pod) else { return };
     match ready::pod_phase(pod) {
         "Running" => {
-            status.phase = SandboxPhase::Running;
-            status::copy_pod(status, pod);
-            ready::sync(status, pod, None, now);
-            initialisation::remember_first(pod, status);
+            turn.status.phase = SandboxPhase::Running;
+            status::copy_pod(&mut turn.status, pod);
+            ready::sync(&mut turn.status, pod, None, turn.now);
+            initialisation::remember_first(pod, &mut turn.status);
         }
-        phase @ ("Succeeded" | "Failed") => finish(status, phase, now),
-        _ => ready::explain_pending(status, pod, now),
+        phase @ ("Succeeded" | "Failed") => finish(&mut turn.status, phase, turn.now),
+        _ => ready::explain_pending(&mut turn.status, pod, turn.now),
     }
 }
 
 /// The Sandbox's pod, which is made where there is none. Nothing for somebody else's of that name, and for one that ends: the
 /// next one is made when that is gone.
-pub(super) fn own_pod<'a>(
-    sandbox: &Sandbox,
-    pod: Option<&'a Pod>,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> Option<&'a Pod> {
+pub(super) fn own_pod<'a>(turn: &mut Turn<'_>, pod: Option<&'a Pod>) -> Option<&'a Pod> {
     let Some(pod) = pod else {
-        decision.actions.push(Action::CreatePod);
+        turn.decision.actions.push(Action::CreatePod);
         return None;
     };
-    if !is_owned(sandbox, pod) {
-        decision.events.push(owner_mismatch(pod));
+    if !is_owned(turn.sandbox, pod) {
+        turn.decision.events.push(owner_mismatch(pod));
         return None;
     }
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    clear_create_failure(status);
+    clear_create_failure(&mut turn.status);
     Some(pod)
 }
 
 /// §5.3, after the trigger of recycling (§1.8), with the beginning of a pause or its refusal (§5.6), the in-place update (§5.8) and the runtime's
 /// re-initialisation (§5.4), which comes after it: an update replaces what was initialised.
-fn running(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    Circumstances { attempt, storage, recycling, kept, .. }: Circumstances<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    if recycling.is_some() && recycle::begin(sandbox, pod, now, status, decision) {
+fn running(turn: &mut Turn<'_>, pod: Option<&Pod>) {
+    if turn.given.recycling.is_some() && recycle::begin(turn, pod) {
         return;
     }
-    let alive = pod.filter(|pod| is_owned(sandbox, pod) && pod.metadata.deletion_timestamp.is_none());
-    let Some(pod) = alive else { return lose_pod("Pod Not Found", now, status) };
+    let alive = pod.filter(|pod| is_owned(turn.sandbox, pod) && pod.metadata.deletion_timestamp.is_none());
+    let Some(pod) = alive else { return lose_pod("Pod Not Found", turn.now, &mut turn.status) };
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
-        return finish(status, phase, now);
+        return finish(&mut turn.status, phase, turn.now);
     }
-    preserve::tidy(sandbox, kept.all, decision);
+    preserve::tidy(turn);
     // an upgrade beats a pause (§1.8)
-    if upgrade::begin(sandbox, pod, kept, now, status, decision) {
+    if upgrade::begin(turn, pod) {
         return;
     }
-    if sandbox.spec.paused && *storage == Verdict::Possible {
-        return pause::begin(now, status);
+    if turn.sandbox.spec.paused && *turn.given.storage == Verdict::Possible {
+        return pause::begin(turn.now, &mut turn.status);
     }
-    pause::note_refusal(sandbox, storage, now, status, decision);
-    if resume::leaves_a_finalizer(sandbox, status) {
-        decision.actions.push(Action::DropFinalizer);
+    pause::note_refusal(turn);
+    if resume::leaves_a_finalizer(turn.sandbox, &turn.status) {
+        turn.decision.actions.push(Action::DropFinalizer);
     }
-    status::copy_pod(status, pod);
-    match in_place::follow(sandbox, pod, now, status, decision) {
-        Standing::InFlight(missing) => return ready::hold_for_update(status, &missing, now),
-        Standing::Completed => initialisation::leave_to_claim(sandbox, pod, status),
+    status::copy_pod(&mut turn.status, pod);
+    match in_place::follow(turn, pod) {
+        Standing::InFlight(missing) => return ready::hold_for_update(&mut turn.status, &missing, turn.now),
+        Standing::Completed => initialisation::leave_to_claim(turn.sandbox, pod, &mut turn.status),
         Standing::Settled => {}
     }
-    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
-    ready::sync(status, pod, held, now);
+    let held = initialisation::follow(turn, pod);
+    ready::sync(&mut turn.status, pod, held, turn.now);
 }
 
 /// The pod has gone, and what was in it.
@@ -404,13 +379,14 @@ pub(super) fn owner_mismatch(pod: &Pod) -> Announcement {
 }
 
 /// §9.3: an event for every phase that is entered.
-fn announce_phase(before: &SandboxPhase, status: &SandboxStatus, decision: &mut Decision) {
+fn announce_phase(turn: &mut Turn<'_>, before: &SandboxPhase) {
+    let status = &turn.status;
     if *before == status.phase {
         return;
     }
     let reason = events::phase_reason(status.phase.as_str());
     let message = status.message.clone();
-    decision.events.push(match status.phase {
+    turn.decision.events.push(match status.phase {
         SandboxPhase::Pending => Announcement::normal(reason, "Start sandbox"),
         SandboxPhase::Running if *before == SandboxPhase::Resuming => {
             Announcement::normal(reason, "Sandbox woke up")

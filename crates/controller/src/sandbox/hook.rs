@@ -17,8 +17,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::decide::{Action, Decision};
-use super::initialisation::{Attempt, Progress};
+use super::decide::Action;
+use super::initialisation::Progress;
+use super::turn::Turn;
 use super::{ready, upgrade};
 use crate::announce::Announcement;
 
@@ -83,36 +84,29 @@ impl Hook {
     }
 
     /// Has it run in `pod`; whether it has succeeded.
-    pub(super) fn follow(
-        self,
-        sandbox: &Sandbox,
-        pod: &Pod,
-        attempt: Option<&Attempt>,
-        now: Timestamp,
-        status: &mut SandboxStatus,
-        decision: &mut Decision,
-    ) -> bool {
-        let name = self.attempt(sandbox, pod);
+    pub(super) fn follow(self, turn: &mut Turn<'_>, pod: &Pod) -> bool {
+        let name = self.attempt(turn.sandbox, pod);
         let run = || Action::RunHook { hook: self, attempt: name.clone() };
-        let attempt = attempt.filter(|attempt| attempt.container == name).map(|attempt| &attempt.progress);
+        let attempt =
+            turn.given.attempt.filter(|attempt| attempt.container == name).map(|attempt| &attempt.progress);
         match attempt {
             Some(Progress::Succeeded) => return true,
             Some(Progress::Failed { message, retry_at }) => {
-                self.fail(message, now, status, decision);
-                if now < *retry_at {
-                    decision.wake_at = Some(*retry_at);
+                self.fail(turn, message);
+                if turn.now < *retry_at {
+                    turn.decision.wake_at = Some(*retry_at);
                 } else if ready::is_ready(pod) {
-                    decision.actions.push(run());
+                    turn.decision.actions.push(run());
                 }
             }
             Some(Progress::Running) => {}
             None => {
                 // a failure stays visible while a controller that starts anew tries again, as does that of before
-                if !self.has_failed(status) {
-                    self.announce(now, status);
+                if !self.has_failed(&turn.status) {
+                    self.announce(turn.now, &mut turn.status);
                 }
                 if ready::is_ready(pod) {
-                    decision.actions.push(run());
+                    turn.decision.actions.push(run());
                 }
             }
         }
@@ -131,14 +125,14 @@ impl Hook {
             .is_some_and(|condition| condition.reason == self.reasons().1)
     }
 
-    fn fail(self, message: &str, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
+    fn fail(self, turn: &mut Turn<'_>, message: &str) {
         let message = match self {
             Self::PreUpgrade => format!("lifecycle.preUpgrade failed: {message}"),
             Self::PostUpgrade => format!("lifecycle.postUpgrade failed: {message}"),
         };
-        if !self.has_failed(status) {
-            decision.events.push(Announcement::warning(self.event(), message.clone()));
+        if !self.has_failed(&turn.status) {
+            turn.decision.events.push(Announcement::warning(self.event(), message.clone()));
         }
-        upgrade::hold(status, self.reasons().1, &message, now);
+        upgrade::hold(&mut turn.status, self.reasons().1, &message, turn.now);
     }
 }

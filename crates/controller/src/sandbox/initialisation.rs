@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::Decision;
 use super::containers::{main_container, mounting_containers};
 use super::decide::Action;
 use super::ready;
+use super::turn::Turn;
 use crate::announce::Announcement;
 
 /// Why Ready is held.
@@ -91,56 +91,51 @@ pub(super) fn leave_to_claim(sandbox: &Sandbox, pod: &Pod, status: &mut SandboxS
 }
 
 /// Decides what the runtime and the mounts of the pod's containers need, and says why Ready is held meanwhile.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    attempt: Option<&Attempt>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> Option<&'static str> {
-    remember_first(pod, status);
+pub(super) fn follow(turn: &mut Turn<'_>, pod: &Pod) -> Option<&'static str> {
+    remember_first(pod, &mut turn.status);
     let Some(main) = main_container(pod) else {
-        let expected = remembered(status) == Some(NONE_YET) && is_claimed_with_runtime(sandbox);
+        let expected = remembered(&turn.status) == Some(NONE_YET) && is_claimed_with_runtime(turn.sandbox);
         return expected.then_some(HELD);
     };
-    if remembered(status).is_none() || is_being_claimed(sandbox) {
+    if remembered(&turn.status).is_none() || is_being_claimed(turn.sandbox) {
         return None;
     }
     let mounting = mounting_containers(pod);
-    let replaced = remembered(status).is_some_and(|known| known != main);
+    let replaced = remembered(&turn.status).is_some_and(|known| known != main);
     let mounters_changed =
-        remembered_mounting(status).is_some_and(|known| mounting.as_deref() != Some(known));
-    if !is_claimed_with_runtime(sandbox) || !(replaced || mounters_changed && has_storage(sandbox)) {
-        settle(status, main, mounting.as_deref(), replaced, now);
+        remembered_mounting(&turn.status).is_some_and(|known| mounting.as_deref() != Some(known));
+    if !is_claimed_with_runtime(turn.sandbox) || !(replaced || mounters_changed && has_storage(turn.sandbox))
+    {
+        settle(&mut turn.status, main, mounting.as_deref(), replaced, turn.now);
         return None;
     }
     let held = Some(if replaced { HELD } else { STORAGE_HELD });
     // Without its sidecar nothing can be mounted: whoever comes next has another id.
     let Some(mounting) = mounting else {
-        begin(status, now);
+        begin(&mut turn.status, turn.now);
         return held;
     };
     let container = format!("{main} {mounting}").trim_end().to_owned();
-    let attempt = attempt.filter(|attempt| attempt.container == container).map(|attempt| &attempt.progress);
+    let attempt =
+        turn.given.attempt.filter(|attempt| attempt.container == container).map(|attempt| &attempt.progress);
     match attempt {
         Some(Progress::Succeeded) => {
-            succeed(status, main, &mounting, now, decision);
+            succeed(turn, main, &mounting);
             return None;
         }
         Some(Progress::Failed { message, retry_at }) => {
-            fail(status, message, now, decision);
-            if now < *retry_at {
-                decision.wake_at = Some(*retry_at);
+            fail(turn, message);
+            if turn.now < *retry_at {
+                turn.decision.wake_at = Some(*retry_at);
             } else if ready::is_ready(pod) {
-                decision.actions.push(Action::InitialiseRuntime { container });
+                turn.decision.actions.push(Action::InitialiseRuntime { container });
             }
         }
-        Some(Progress::Running) => begin(status, now),
+        Some(Progress::Running) => begin(&mut turn.status, turn.now),
         None => {
-            begin(status, now);
+            begin(&mut turn.status, turn.now);
             if ready::is_ready(pod) {
-                decision.actions.push(Action::InitialiseRuntime { container });
+                turn.decision.actions.push(Action::InitialiseRuntime { container });
             }
         }
     }
@@ -211,19 +206,19 @@ fn begin(status: &mut SandboxStatus, now: Timestamp) {
     }
 }
 
-fn succeed(status: &mut SandboxStatus, main: &str, mounting: &str, now: Timestamp, decision: &mut Decision) {
-    set(status, true, reasons::SUCCEEDED, "", now);
-    remember(status, main);
-    remember_mounting(status, mounting);
-    decision.events.push(Announcement::normal(
+fn succeed(turn: &mut Turn<'_>, main: &str, mounting: &str) {
+    set(&mut turn.status, true, reasons::SUCCEEDED, "", turn.now);
+    remember(&mut turn.status, main);
+    remember_mounting(&mut turn.status, mounting);
+    turn.decision.events.push(Announcement::normal(
         events::RUNTIME_INITIALIZED,
         "The runtime was initialised again and its storage is mounted",
     ));
 }
 
-fn fail(status: &mut SandboxStatus, message: &str, now: Timestamp, decision: &mut Decision) {
-    if set(status, false, reasons::FAILED, message, now) {
-        decision.events.push(Announcement::warning(events::RUNTIME_INITIALIZE_FAILED, message));
+fn fail(turn: &mut Turn<'_>, message: &str) {
+    if set(&mut turn.status, false, reasons::FAILED, message, turn.now) {
+        turn.decision.events.push(Announcement::warning(events::RUNTIME_INITIALIZE_FAILED, message));
     }
 }
 
@@ -233,9 +228,13 @@ fn set(status: &mut SandboxStatus, is_true: bool, reason: &str, message: &str, n
 
 #[cfg(test)]
 mod tests {
+    use contract::hibernation::Verdict;
     use rstest::rstest;
     use serde_json::{Value, json};
 
+    use super::super::decide::{Circumstances, Decision};
+    use super::super::preserve::Kept;
+    use super::super::sleep::Keeping;
     use super::*;
 
     const INIT: &str = annotations::INIT_RUNTIME_REQUEST;
@@ -302,14 +301,17 @@ mod tests {
         wake_at: Option<Timestamp>,
     }
 
-    fn follow_in(
-        mut status: SandboxStatus,
-        sandbox: &Sandbox,
-        pod: &Pod,
-        attempt: Option<&Attempt>,
-    ) -> Outcome {
-        let mut decision = Decision::default();
-        let held = follow(sandbox, pod, attempt, now(), &mut status, &mut decision).is_some();
+    fn follow_in(status: SandboxStatus, sandbox: &Sandbox, pod: &Pod, attempt: Option<&Attempt>) -> Outcome {
+        let given = Circumstances {
+            attempt,
+            storage: &Verdict::Possible,
+            recycling: None,
+            kept: Kept::default(),
+            keeping: &Keeping::default(),
+        };
+        let mut turn = Turn { sandbox, given, now: now(), status, decision: Decision::default() };
+        let held = follow(&mut turn, pod).is_some();
+        let Turn { status, decision, .. } = turn;
         let shown = conditions::find(&status.conditions, types::RUNTIME_INITIALIZED);
         Outcome {
             remembered: remembered(&status).map(str::to_owned),

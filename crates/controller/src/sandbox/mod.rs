@@ -13,6 +13,7 @@
 
 mod act;
 mod containers;
+mod create;
 mod deadlines;
 mod decide;
 mod hook;
@@ -30,6 +31,7 @@ mod recycled;
 mod resume;
 mod sleep;
 mod status;
+mod turn;
 mod unmount;
 mod upgrade;
 mod wake;

@@ -16,8 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::decide::{Action, Decision, is_owned};
-use super::sleep::Keeping;
+use super::decide::{Action, is_owned};
+use super::turn::Turn;
 use super::{deadlines, initialisation, of_generation, resume, sleep, wake};
 use crate::announce::Announcement;
 
@@ -32,42 +32,31 @@ pub(crate) fn depends_on_storage(sandbox: &Sandbox, now: Timestamp) -> bool {
 }
 
 /// Says in condition and event that a wanted pause is refused; takes the condition off when none is.
-pub(super) fn note_refusal(
-    sandbox: &Sandbox,
-    storage: &Verdict,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    let wanted = sandbox.spec.paused || deadlines::pause_is_due(sandbox, now);
-    match storage {
-        Verdict::Refused(problem) if wanted => refuse(sandbox, problem, now, status, decision),
+pub(super) fn note_refusal(turn: &mut Turn<'_>) {
+    let wanted = turn.sandbox.spec.paused || deadlines::pause_is_due(turn.sandbox, turn.now);
+    match turn.given.storage {
+        Verdict::Refused(problem) if wanted => refuse(turn, problem),
         _ => {
-            conditions::remove(&mut status.conditions, types::SANDBOX_PAUSED);
+            conditions::remove(&mut turn.status.conditions, types::SANDBOX_PAUSED);
         }
     }
 }
 
-fn refuse(
-    sandbox: &Sandbox,
-    problem: &Problem,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
+fn refuse(turn: &mut Turn<'_>, problem: &Problem) {
     let (kind, reason) = (types::SANDBOX_PAUSED, reasons::STORAGE_NOT_HIBERNATABLE);
-    let told = of_generation::has_reason(sandbox, status, kind, reason);
-    let message = if sandbox.spec.paused {
+    let told = of_generation::has_reason(turn.sandbox, &turn.status, kind, reason);
+    let message = if turn.sandbox.spec.paused {
         problem.message().to_owned()
     } else {
         format!("the automatic pause does not take place: {}", problem.message())
     };
-    of_generation::set(sandbox, status, kind, false, reason, &message, now);
+    of_generation::set(turn.sandbox, &mut turn.status, kind, false, reason, &message, turn.now);
     if !told {
-        decision.events.push(Announcement::warning(events::STORAGE_NOT_HIBERNATABLE, message));
+        turn.decision.events.push(Announcement::warning(events::STORAGE_NOT_HIBERNATABLE, message));
     }
-    if sandbox.spec.paused {
-        decision.wake_at = [decision.wake_at, now.checked_add(LOOK_AGAIN).ok()].into_iter().flatten().min();
+    if turn.sandbox.spec.paused {
+        turn.decision.wake_at =
+            [turn.decision.wake_at, turn.now.checked_add(LOOK_AGAIN).ok()].into_iter().flatten().min();
     }
 }
 
@@ -84,33 +73,26 @@ pub(super) fn begin(now: Timestamp, status: &mut SandboxStatus) {
 }
 
 /// Phase Paused: the pod goes, or its node keeps it asleep; then a wanted wake-up can begin.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    keeping: &Keeping,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    if !has_finalizer(sandbox) {
-        decision.actions.push(Action::AddFinalizer);
+pub(super) fn follow(turn: &mut Turn<'_>, pod: Option<&Pod>) {
+    if !has_finalizer(turn.sandbox) {
+        turn.decision.actions.push(Action::AddFinalizer);
     }
-    let message = match pod.filter(|pod| is_owned(sandbox, pod)) {
+    let message = match pod.filter(|pod| is_owned(turn.sandbox, pod)) {
         Some(pod) if pod.metadata.deletion_timestamp.is_some() => return,
         Some(pod) => {
-            if !sleep::put_to_sleep(pod, keeping, now, status, decision) {
+            if !sleep::put_to_sleep(turn, pod) {
                 return;
             }
             sleep::KEPT
         }
         None => sleep::GONE,
     };
-    let conditions = &mut status.conditions;
-    conditions::set(conditions, types::SANDBOX_PAUSED, true, reasons::STOP_PAUSE_SUCCEED, message, now);
-    if !sandbox.spec.paused {
-        resume::begin(now, status);
-    } else if wake::is_wanted(sandbox) {
-        wake::begin(now, status, decision);
+    let conditions = &mut turn.status.conditions;
+    conditions::set(conditions, types::SANDBOX_PAUSED, true, reasons::STOP_PAUSE_SUCCEED, message, turn.now);
+    if !turn.sandbox.spec.paused {
+        resume::begin(turn.now, &mut turn.status);
+    } else if wake::is_wanted(turn.sandbox) {
+        wake::begin(turn);
     }
 }
 

@@ -22,7 +22,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
-use super::decide::{Action, Decision};
+use super::decide::Action;
+use super::turn::Turn;
 use super::{of_generation, upgrade};
 
 /// How long the checkpoint of an upgrade may take, from when it is there; its node has less.
@@ -98,26 +99,24 @@ pub(super) fn refused(sandbox: &Sandbox, pod: &str) -> Option<String> {
 }
 
 /// Whether an upgrade that is wanted has to wait, since files couldn't be kept for this generation of the Sandbox.
-pub(super) fn holds_back(
-    sandbox: &Sandbox,
-    answer: Answer<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> bool {
-    let told = |status: &SandboxStatus, reason: &str| {
-        of_generation::has_reason(sandbox, status, types::UPGRADING, reason)
-    };
-    if told(status, reasons::CHECKPOINT_FAILED) {
+pub(super) fn holds_back(turn: &mut Turn<'_>) -> bool {
+    let told = |reason: &str| of_generation::has_reason(turn.sandbox, &turn.status, types::UPGRADING, reason);
+    if told(reasons::CHECKPOINT_FAILED) {
         return true;
     }
-    if !told(status, reasons::CHECKPOINT_CREATE_FAILED) || answer == Answer::Accepted {
+    if !told(reasons::CHECKPOINT_CREATE_FAILED) || turn.given.kept.answer == Answer::Accepted {
         return false;
     }
-    if let Answer::Refused(why) = answer {
-        upgrade::note_unkept(sandbox, reasons::CHECKPOINT_CREATE_FAILED, why, now, status);
+    if let Answer::Refused(why) = turn.given.kept.answer {
+        upgrade::note_unkept(
+            turn.sandbox,
+            reasons::CHECKPOINT_CREATE_FAILED,
+            why,
+            turn.now,
+            &mut turn.status,
+        );
     }
-    decision.wake_at = Some(clock::later(now, REFUSAL_INTERVAL));
+    turn.decision.wake_at = Some(clock::later(turn.now, REFUSAL_INTERVAL));
     true
 }
 
@@ -140,57 +139,60 @@ pub(crate) fn may_have(sandbox: &Sandbox) -> bool {
 }
 
 /// Keeps the files of the old pod of that UID.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    (old, is_there): (&str, bool),
-    kept: Kept<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> Step {
-    let name = name(sandbox, old);
-    let Some(found) = kept.all.iter().find(|it| it.name_any() == name) else {
+pub(super) fn follow(turn: &mut Turn<'_>, (old, is_there): (&str, bool)) -> Step {
+    let name = name(turn.sandbox, old);
+    let Some(found) = turn.given.kept.all.iter().find(|it| it.name_any() == name) else {
         if !is_there {
             return Step::Failed("the pod has gone before its files were kept".to_owned());
         }
-        if let Answer::Refused(why) = kept.answer {
+        if let Answer::Refused(why) = turn.given.kept.answer {
             return Step::Refused(why.to_owned());
         }
-        return make(name, now, status, decision);
+        return make(turn, name);
     };
     let id = checkpoint::id(found);
-    if restores(sandbox, &id) {
+    if restores(turn.sandbox, &id) {
         return Step::Kept;
     }
     let since = found.metadata.deletion_timestamp.clone().or_else(|| found.creation_timestamp());
-    let until = clock::later(since.map_or(now, |since| since.0), CHECKPOINT_LIMIT);
+    let until = clock::later(since.map_or(turn.now, |since| since.0), CHECKPOINT_LIMIT);
     match checkpoint::phase(found) {
         _ if found.metadata.deletion_timestamp.is_some() => {
             let message = format!("an earlier Checkpoint {name} is on its way out");
-            wait(&name, &message, until, now, status, decision)
+            wait(turn, &name, &message, until)
         }
         phases::SUCCEEDED => {
-            upgrade::hold(status, reasons::CHECKPOINTING, &format!("Checkpoint {name} has the files"), now);
-            decision.actions.push(Action::RestoreFrom { id });
+            upgrade::hold(
+                &mut turn.status,
+                reasons::CHECKPOINTING,
+                &format!("Checkpoint {name} has the files"),
+                turn.now,
+            );
+            turn.decision.actions.push(Action::RestoreFrom { id });
             Step::Waiting
         }
         phases::FAILED => {
             let why = found.status.as_ref().and_then(|status| status.message.clone()).unwrap_or_default();
             Step::Failed(format!("Checkpoint {name} failed: {why}"))
         }
-        _ => wait(&name, &format!("Checkpoint {name} is being taken"), until, now, status, decision),
+        _ => wait(turn, &name, &format!("Checkpoint {name} is being taken"), until),
     }
 }
 
 /// Has the Checkpoint made; an API that gives no answer has as long as a node.
-fn make(name: String, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) -> Step {
-    let told = conditions::find(&status.conditions, types::UPGRADING);
-    let since = told.map_or(now, |told| told.last_transition_time.0);
+fn make(turn: &mut Turn<'_>, name: String) -> Step {
+    let told = conditions::find(&turn.status.conditions, types::UPGRADING);
+    let since = told.map_or(turn.now, |told| told.last_transition_time.0);
     let last = told.map(|told| told.message.clone()).unwrap_or_default();
-    let step = wait(&name, &last, clock::later(since, CHECKPOINT_LIMIT), now, status, decision);
+    let step = wait(turn, &name, &last, clock::later(since, CHECKPOINT_LIMIT));
     if step == Step::Waiting {
-        upgrade::hold(status, reasons::CHECKPOINTING, &format!("Checkpoint {name} is made"), now);
-        decision.actions.push(Action::TakeCheckpoint { name });
+        upgrade::hold(
+            &mut turn.status,
+            reasons::CHECKPOINTING,
+            &format!("Checkpoint {name} is made"),
+            turn.now,
+        );
+        turn.decision.actions.push(Action::TakeCheckpoint { name });
     }
     step
 }
@@ -200,31 +202,24 @@ pub(super) fn note_delay(name: &str, why: &str, now: Timestamp, status: &mut San
     upgrade::hold(status, reasons::CHECKPOINTING, &format!("Checkpoint {name} is made: {why}"), now);
 }
 
-fn wait(
-    name: &str,
-    message: &str,
-    until: Timestamp,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> Step {
-    if until <= now {
+fn wait(turn: &mut Turn<'_>, name: &str, message: &str, until: Timestamp) -> Step {
+    if until <= turn.now {
         let seconds = CHECKPOINT_LIMIT.as_secs();
         return Step::Failed(format!(
             "Checkpoint {name} was not there within the limit of {seconds} s: {message}"
         ));
     }
-    upgrade::hold(status, reasons::CHECKPOINTING, message, now);
-    decision.wake_at = Some(until);
+    upgrade::hold(&mut turn.status, reasons::CHECKPOINTING, message, turn.now);
+    turn.decision.wake_at = Some(until);
     Step::Waiting
 }
 
 /// What no upgrade needs any more goes. Only for a Sandbox that isn't being upgraded.
-pub(super) fn tidy(sandbox: &Sandbox, kept: &[Arc<Checkpoint>], decision: &mut Decision) {
-    let needless = kept
-        .iter()
-        .filter(|it| it.metadata.deletion_timestamp.is_none() && !restores(sandbox, &checkpoint::id(it)));
-    decision.actions.extend(
+pub(super) fn tidy(turn: &mut Turn<'_>) {
+    let needless = turn.given.kept.all.iter().filter(|it| {
+        it.metadata.deletion_timestamp.is_none() && !restores(turn.sandbox, &checkpoint::id(it))
+    });
+    turn.decision.actions.extend(
         needless
             .map(|it| Action::DeleteCheckpoint { name: it.name_any(), uid: it.uid().unwrap_or_default() }),
     );

@@ -23,8 +23,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::decide::{Action, Decision, own_pod};
+use super::decide::{Action, own_pod};
 use super::initialisation;
+use super::turn::Turn;
 use super::{ready, status as pod_status};
 use crate::announce::Announcement;
 
@@ -66,36 +67,41 @@ pub enum Unmounting {
 }
 
 /// Begins recycling where it is wanted and possible; whether it did.
-pub(super) fn begin(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> bool {
-    if !is_wanted(sandbox) {
-        if has_reason(status, reasons::RECYCLING_REJECTED) {
-            conditions::remove(&mut status.conditions, types::RECYCLING);
+pub(super) fn begin(turn: &mut Turn<'_>, pod: Option<&Pod>) -> bool {
+    if !is_wanted(turn.sandbox) {
+        if has_reason(&turn.status, reasons::RECYCLING_REJECTED) {
+            conditions::remove(&mut turn.status.conditions, types::RECYCLING);
         }
         return false;
     }
     // what becomes of it is the claim's to decide until it is handed out
-    if initialisation::is_being_claimed(sandbox) {
+    if initialisation::is_being_claimed(turn.sandbox) {
         return false;
     }
-    if let Some(message) = rejection(sandbox) {
+    if let Some(message) = rejection(turn.sandbox) {
         let reason = reasons::RECYCLING_REJECTED;
-        if conditions::set(&mut status.conditions, types::RECYCLING, false, reason, message, now) {
-            decision.events.push(Announcement::warning(events::RECYCLING_REJECTED, message));
+        if conditions::set(&mut turn.status.conditions, types::RECYCLING, false, reason, message, turn.now) {
+            turn.decision.events.push(Announcement::warning(events::RECYCLING_REJECTED, message));
         }
         return false;
     }
-    status.phase = SandboxPhase::Recycling;
-    enter(status, reasons::RECYCLING_STARTED, "", now);
-    conditions::set(&mut status.conditions, types::READY, false, reasons::RECYCLING_STARTED, UNCLEAN, now);
-    note(status, annotations::RECYCLED_POD, &pod.and_then(kube::ResourceExt::uid).unwrap_or_default());
-    forget(status, annotations::RECYCLED_POD_UNMOUNTED);
-    decision.events.push(Announcement::normal(
+    turn.status.phase = SandboxPhase::Recycling;
+    enter(&mut turn.status, reasons::RECYCLING_STARTED, "", turn.now);
+    conditions::set(
+        &mut turn.status.conditions,
+        types::READY,
+        false,
+        reasons::RECYCLING_STARTED,
+        UNCLEAN,
+        turn.now,
+    );
+    note(
+        &mut turn.status,
+        annotations::RECYCLED_POD,
+        &pod.and_then(kube::ResourceExt::uid).unwrap_or_default(),
+    );
+    forget(&mut turn.status, annotations::RECYCLED_POD_UNMOUNTED);
+    turn.decision.events.push(Announcement::normal(
         events::RECYCLING_STARTED,
         "Sandbox is cleaned for its pool: its storage is unmounted and its pod replaced",
     ));
@@ -106,53 +112,46 @@ pub(super) fn begin(
 const UNCLEAN: &str = "the sandbox is being cleaned for its pool";
 
 /// Phase Recycling.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    recycling: &Recycling,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    let Some(since) = since(status) else {
+pub(super) fn follow(turn: &mut Turn<'_>, pod: Option<&Pod>, recycling: &Recycling) {
+    let Some(since) = since(&turn.status) else {
         // nobody but this controller writes the phase, so there is no telling what was cleaned
-        return fail("the condition Recycling is missing", sandbox, now, status, decision);
+        return fail(turn, "the condition Recycling is missing");
     };
-    if is_over(status) {
-        return dispose(sandbox, since, now, decision);
+    if is_over(&turn.status) {
+        return dispose(turn, since);
     }
-    if owning_set(sandbox).is_some() {
-        return complete(pod, now, status, decision);
+    if owning_set(turn.sandbox).is_some() {
+        return complete(turn, pod);
     }
     let draft = match &recycling.draft {
-        Ok(draft) if is_of(sandbox, draft) => draft,
+        Ok(draft) if is_of(turn.sandbox, draft) => draft,
         Ok(_) => {
             let message = "the sandbox is not of the revision that its pool has now";
-            return fail(message, sandbox, now, status, decision);
+            return fail(turn, message);
         }
-        Err(message) => return fail(message, sandbox, now, status, decision),
+        Err(message) => return fail(turn, message),
     };
     let RecyclingLimits { timeout, grace } = recycling.limits;
-    let is_clean = has_reason(status, reasons::RECYCLING_COMPLETED);
+    let is_clean = has_reason(&turn.status, reasons::RECYCLING_COMPLETED);
     let due = clock::later(since, if is_clean { timeout + grace } else { timeout });
-    if due <= now {
+    if due <= turn.now {
         let step = if is_clean { "it was not back in its pool" } else { "its new pod was not ready" };
         let message = format!("{step} within {} s", timeout.as_secs());
-        return fail_as(reasons::RECYCLING_TIMEOUT, &message, sandbox, now, status, decision);
+        return fail_as(turn, reasons::RECYCLING_TIMEOUT, &message);
     }
-    decision.wake_at = Some(due);
-    match current(sandbox, pod, draft, recycling, now, status, decision) {
+    turn.decision.wake_at = Some(due);
+    match current(turn, pod, draft, recycling) {
         Some(pod) if ready::is_ready(pod) && is_clean => {
             let end = clock::later(since, grace);
-            if now < end {
-                decision.wake_at = Some(end);
+            if turn.now < end {
+                turn.decision.wake_at = Some(end);
             } else {
-                decision.actions.push(Action::ReplaceSandbox(Box::new(returned(sandbox, draft))));
+                turn.decision.actions.push(Action::ReplaceSandbox(Box::new(returned(turn.sandbox, draft))));
             }
         }
         Some(pod) if ready::is_ready(pod) => {
-            enter(status, reasons::RECYCLING_COMPLETED, "", now);
-            decision.wake_at = Some(clock::later(now, grace));
+            enter(&mut turn.status, reasons::RECYCLING_COMPLETED, "", turn.now);
+            turn.decision.wake_at = Some(clock::later(turn.now, grace));
         }
         _ => {}
     }
@@ -160,26 +159,23 @@ pub(super) fn follow(
 
 /// The new pod, once the old one is undone and the Sandbox is cleared; brings both about.
 fn current<'a>(
-    sandbox: &Sandbox,
+    turn: &mut Turn<'_>,
     pod: Option<&'a Pod>,
     draft: &Sandbox,
     recycling: &Recycling,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
 ) -> Option<&'a Pod> {
-    let used = noted(status, annotations::RECYCLED_POD).unwrap_or_default().to_owned();
-    let is_unmounted = noted(status, annotations::RECYCLED_POD_UNMOUNTED).is_some();
-    let is_cleared = sandbox.annotations().get(annotations::RECYCLED_POD) == Some(&used);
+    let used = noted(&turn.status, annotations::RECYCLED_POD).unwrap_or_default().to_owned();
+    let is_unmounted = noted(&turn.status, annotations::RECYCLED_POD_UNMOUNTED).is_some();
+    let is_cleared = turn.sandbox.annotations().get(annotations::RECYCLED_POD) == Some(&used);
     match pod.filter(|pod| pod.uid().as_deref() == Some(&used)) {
         Some(old) if is_unmounted => {
             if old.metadata.deletion_timestamp.is_none() {
-                decision.actions.push(Action::StopPod { uid: used });
+                turn.decision.actions.push(Action::StopPod { uid: used });
             }
             return None;
         }
         Some(old) if old.metadata.deletion_timestamp.is_none() => {
-            unmount(&used, sandbox, recycling, now, status, decision);
+            unmount(turn, &used, recycling);
             return None;
         }
         _ => {}
@@ -187,44 +183,37 @@ fn current<'a>(
     if !is_unmounted {
         // whoever took it away did not ask whether what was written to its mounts had arrived
         let message = "its pod went before its storage was unmounted";
-        fail(message, sandbox, now, status, decision);
+        fail(turn, message);
         return None;
     }
     if !is_cleared {
-        decision.actions.push(Action::ClearSandbox(Box::new(cleared(sandbox, draft, &used))));
+        turn.decision.actions.push(Action::ClearSandbox(Box::new(cleared(turn.sandbox, draft, &used))));
         return None;
     }
-    let pod = own_pod(sandbox, pod, status, decision)?;
+    let pod = own_pod(turn, pod)?;
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
-        fail(&format!("its new pod has ended: {phase}"), sandbox, now, status, decision);
+        fail(turn, &format!("its new pod has ended: {phase}"));
         return None;
     }
-    pod_status::copy_pod(status, pod);
+    pod_status::copy_pod(&mut turn.status, pod);
     Some(pod)
 }
 
-fn unmount(
-    pod: &str,
-    sandbox: &Sandbox,
-    recycling: &Recycling,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
+fn unmount(turn: &mut Turn<'_>, pod: &str, recycling: &Recycling) {
     match &recycling.unmounting {
-        None => decision.actions.push(Action::Unmount { pod: pod.to_owned() }),
+        None => turn.decision.actions.push(Action::Unmount { pod: pod.to_owned() }),
         Some(Unmounting::Running) => {}
         // noted first, so that a controller that starts anew knows it
-        Some(Unmounting::Succeeded) => note(status, annotations::RECYCLED_POD_UNMOUNTED, "true"),
-        Some(Unmounting::Failed(message)) => fail(message, sandbox, now, status, decision),
+        Some(Unmounting::Succeeded) => note(&mut turn.status, annotations::RECYCLED_POD_UNMOUNTED, "true"),
+        Some(Unmounting::Failed(message)) => fail(turn, message),
     }
 }
 
 /// The set owns it again.
-fn complete(pod: Option<&Pod>, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
-    let count = status.recycled_count.unwrap_or(0).saturating_add(1);
-    status.phase = SandboxPhase::Running;
-    status.recycled_count = Some(count);
+fn complete(turn: &mut Turn<'_>, pod: Option<&Pod>) {
+    let count = turn.status.recycled_count.unwrap_or(0).saturating_add(1);
+    turn.status.phase = SandboxPhase::Running;
+    turn.status.recycled_count = Some(count);
     for kind in [
         types::SANDBOX_PAUSED,
         types::SANDBOX_RESUMED,
@@ -232,61 +221,55 @@ fn complete(pod: Option<&Pod>, now: Timestamp, status: &mut SandboxStatus, decis
         types::INPLACE_UPDATE,
         types::UPGRADING,
     ] {
-        conditions::remove(&mut status.conditions, kind);
+        conditions::remove(&mut turn.status.conditions, kind);
     }
-    conditions::set(&mut status.conditions, types::RECYCLING, true, reasons::RECYCLING_SUCCEEDED, "", now);
+    conditions::set(
+        &mut turn.status.conditions,
+        types::RECYCLING,
+        true,
+        reasons::RECYCLING_SUCCEEDED,
+        "",
+        turn.now,
+    );
     // the next claim's containers are as new as those of a new sandbox
-    if let Some(info) = &mut status.pod_info {
+    if let Some(info) = &mut turn.status.pod_info {
         info.annotations = None;
     }
     if let Some(pod) = pod {
-        pod_status::copy_pod(status, pod);
-        ready::sync(status, pod, None, now);
-        initialisation::remember_first(pod, status);
+        pod_status::copy_pod(&mut turn.status, pod);
+        ready::sync(&mut turn.status, pod, None, turn.now);
+        initialisation::remember_first(pod, &mut turn.status);
     }
     let message = format!("Sandbox is back in its pool, recycled {count} times so far");
-    decision.events.push(Announcement::normal(events::RECYCLING_SUCCEEDED, message));
+    turn.decision.events.push(Announcement::normal(events::RECYCLING_SUCCEEDED, message));
 }
 
-fn fail(
-    message: &str,
-    sandbox: &Sandbox,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    fail_as(reasons::RECYCLING_FAILED, message, sandbox, now, status, decision);
+fn fail(turn: &mut Turn<'_>, message: &str) {
+    fail_as(turn, reasons::RECYCLING_FAILED, message);
 }
 
-fn fail_as(
-    reason: &str,
-    message: &str,
-    sandbox: &Sandbox,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    let end = if retention(sandbox).is_some() { "it is kept for a while" } else { "it is deleted" };
+fn fail_as(turn: &mut Turn<'_>, reason: &str, message: &str) {
+    let end = if retention(turn.sandbox).is_some() { "it is kept for a while" } else { "it is deleted" };
     let message = format!("the sandbox does not go back to its pool, {end}: {message}");
-    enter(status, reason, &message, now);
-    decision.events.push(Announcement::warning(reason, message));
-    dispose(sandbox, now, now, decision);
+    enter(&mut turn.status, reason, &message, turn.now);
+    turn.decision.events.push(Announcement::warning(reason, message));
+    dispose(turn, turn.now);
 }
 
 /// What happens to a sandbox whose recycling failed at `since`.
-fn dispose(sandbox: &Sandbox, since: Timestamp, now: Timestamp, decision: &mut Decision) {
-    decision.wake_at = None;
-    let Some(retention) = retention(sandbox) else {
-        decision.actions.push(Action::DeleteSandbox);
+fn dispose(turn: &mut Turn<'_>, since: Timestamp) {
+    turn.decision.wake_at = None;
+    let Some(retention) = retention(turn.sandbox) else {
+        turn.decision.actions.push(Action::DeleteSandbox);
         return;
     };
     let until = clock::later(since, retention);
-    let known = sandbox.spec.shutdown_time.as_ref().map(|time| time.0.as_second());
+    let known = turn.sandbox.spec.shutdown_time.as_ref().map(|time| time.0.as_second());
     if known != Some(until.as_second()) {
-        decision.actions.push(Action::KeepUntil(until));
+        turn.decision.actions.push(Action::KeepUntil(until));
     }
-    if until > now {
-        decision.wake_at = Some(until);
+    if until > turn.now {
+        turn.decision.wake_at = Some(until);
     }
 }
 

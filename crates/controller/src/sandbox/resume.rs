@@ -6,9 +6,10 @@ use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::decide::{Circumstances, Decision, finish, own_pod};
-use super::initialisation::{self, Attempt};
+use super::decide::{finish, own_pod};
+use super::initialisation;
 use super::sleep::{self, Rousing};
+use super::turn::Turn;
 use super::{pause, ready, status as pod_status};
 
 /// Begins the wake-up of a Sandbox whose pause is complete.
@@ -18,41 +19,27 @@ pub(super) fn begin(now: Timestamp, status: &mut SandboxStatus) {
 }
 
 /// Phase Resuming: the pod that was kept wakes up, or one is made; once it runs, so does the Sandbox.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    Circumstances { attempt, keeping, .. }: Circumstances<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
-    if sleep::rouse_if_current(sandbox, pod, keeping, decision) == Rousing::UnderWay {
+pub(super) fn follow(turn: &mut Turn<'_>, pod: Option<&Pod>) {
+    let Some(pod) = own_pod(turn, pod) else { return };
+    if sleep::rouse_if_current(turn, pod) == Rousing::UnderWay {
         return;
     }
     match ready::pod_phase(pod) {
-        "Running" => complete(sandbox, pod, attempt, now, status, decision),
-        phase @ ("Succeeded" | "Failed") => finish(status, phase, now),
+        "Running" => complete(turn, pod),
+        phase @ ("Succeeded" | "Failed") => finish(&mut turn.status, phase, turn.now),
         _ => {}
     }
 }
 
-fn complete(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    attempt: Option<&Attempt>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    status.phase = SandboxPhase::Running;
-    let conditions = &mut status.conditions;
-    conditions::set(conditions, types::SANDBOX_RESUMED, true, reasons::RESUME_POD, "", now);
-    conditions::set(conditions, types::RUNTIME_INITIALIZED, false, reasons::PENDING, "", now);
+fn complete(turn: &mut Turn<'_>, pod: &Pod) {
+    turn.status.phase = SandboxPhase::Running;
+    let conditions = &mut turn.status.conditions;
+    conditions::set(conditions, types::SANDBOX_RESUMED, true, reasons::RESUME_POD, "", turn.now);
+    conditions::set(conditions, types::RUNTIME_INITIALIZED, false, reasons::PENDING, "", turn.now);
     conditions::remove(conditions, types::SANDBOX_PAUSED);
-    pod_status::copy_pod(status, pod);
-    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
-    ready::sync(status, pod, held, now);
+    pod_status::copy_pod(&mut turn.status, pod);
+    let held = initialisation::follow(turn, pod);
+    ready::sync(&mut turn.status, pod, held, turn.now);
 }
 
 /// Whether the Sandbox has woken up and still has the finalizer of its pause.

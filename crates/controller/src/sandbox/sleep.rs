@@ -10,15 +10,14 @@
 use std::time::Duration;
 
 use contract::conditions::{self, types};
-use contract::crd::{Sandbox, SandboxStatus};
 use contract::names::events;
 use contract::sleep::Sleep;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::decide::{Action, Decision};
+use super::decide::Action;
 use super::recycle::Unmounting;
+use super::turn::Turn;
 use super::upgrade;
 use crate::announce::Announcement;
 
@@ -42,39 +41,35 @@ pub struct Keeping {
 }
 
 /// Phase Paused, with a pod that stays or goes: brings either about. Whether it is asleep.
-pub(super) fn put_to_sleep(
-    pod: &Pod,
-    keeping: &Keeping,
-    now: Timestamp,
-    status: &SandboxStatus,
-    decision: &mut Decision,
-) -> bool {
+pub(super) fn put_to_sleep(turn: &mut Turn<'_>, pod: &Pod) -> bool {
     let sleep = Sleep::of(pod);
-    let since = conditions::find(&status.conditions, types::SANDBOX_PAUSED)
+    let since = conditions::find(&turn.status.conditions, types::SANDBOX_PAUSED)
         .filter(|condition| condition.status != "True")
         .map(|condition| condition.last_transition_time.0);
     let due = since.map(|since| clock::later(since, LIMIT));
     match sleep {
         Sleep::Asleep => return true,
-        Sleep::Lost(reason) => give_up(pod, &reason, decision),
-        _ if !keeping.node_keeps => stop(pod, decision),
-        _ if due.is_some_and(|due| due <= now) => {
-            give_up(pod, &format!("it was not asleep within {} s", LIMIT.as_secs()), decision);
+        Sleep::Lost(reason) => give_up(turn, pod, &reason),
+        _ if !turn.given.keeping.node_keeps => stop(turn, pod),
+        _ if due.is_some_and(|due| due <= turn.now) => {
+            give_up(turn, pod, &format!("it was not asleep within {} s", LIMIT.as_secs()));
         }
         Sleep::Awake => {
-            decision.wake_at = due;
-            match &keeping.unmounting {
+            turn.decision.wake_at = due;
+            match &turn.given.keeping.unmounting {
                 None => {
-                    decision.actions.push(Action::UnmountForPause { pod: pod.uid().unwrap_or_default() });
+                    turn.decision
+                        .actions
+                        .push(Action::UnmountForPause { pod: pod.uid().unwrap_or_default() });
                 }
                 Some(Unmounting::Running) => {}
                 Some(Unmounting::Succeeded) => {
-                    decision.actions.push(Action::PutPodToSleep { uid: pod.uid().unwrap_or_default() });
+                    turn.decision.actions.push(Action::PutPodToSleep { uid: pod.uid().unwrap_or_default() });
                 }
-                Some(Unmounting::Failed(message)) => give_up(pod, message, decision),
+                Some(Unmounting::Failed(message)) => give_up(turn, pod, message),
             }
         }
-        Sleep::FallingAsleep | Sleep::WakingUp => decision.wake_at = due,
+        Sleep::FallingAsleep | Sleep::WakingUp => turn.decision.wake_at = due,
     }
     false
 }
@@ -89,41 +84,36 @@ pub(super) enum Rousing {
 }
 
 /// Wakes a pod that was kept, whatever it was made of.
-pub(super) fn rouse(pod: &Pod, decision: &mut Decision) -> Rousing {
+pub(super) fn rouse(turn: &mut Turn<'_>, pod: &Pod) -> Rousing {
     match Sleep::of(pod) {
         Sleep::Awake => return Rousing::Awake,
         Sleep::WakingUp => {}
-        Sleep::Lost(reason) => give_up(pod, &reason, decision),
+        Sleep::Lost(reason) => give_up(turn, pod, &reason),
         Sleep::Asleep | Sleep::FallingAsleep => {
-            decision.actions.push(Action::WakePod { uid: pod.uid().unwrap_or_default() });
+            turn.decision.actions.push(Action::WakePod { uid: pod.uid().unwrap_or_default() });
         }
     }
     Rousing::UnderWay
 }
 
 /// The same, unless a pod that is made now would be another one: that is made instead.
-pub(super) fn rouse_if_current(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    keeping: &Keeping,
-    decision: &mut Decision,
-) -> Rousing {
+pub(super) fn rouse_if_current(turn: &mut Turn<'_>, pod: &Pod) -> Rousing {
     let sleeps = matches!(Sleep::of(pod), Sleep::Asleep | Sleep::FallingAsleep);
-    if sleeps && !(keeping.is_current && upgrade::is_current(sandbox, pod)) {
+    if sleeps && !(turn.given.keeping.is_current && upgrade::is_current(turn.sandbox, pod)) {
         let reason = "its template or the injection configuration has changed while it was paused";
-        give_up(pod, reason, decision);
+        give_up(turn, pod, reason);
         return Rousing::UnderWay;
     }
-    rouse(pod, decision)
+    rouse(turn, pod)
 }
 
-fn stop(pod: &Pod, decision: &mut Decision) {
-    decision.actions.push(Action::StopPod { uid: pod.uid().unwrap_or_default() });
+fn stop(turn: &mut Turn<'_>, pod: &Pod) {
+    turn.decision.actions.push(Action::StopPod { uid: pod.uid().unwrap_or_default() });
 }
 
-fn give_up(pod: &Pod, reason: &str, decision: &mut Decision) {
-    stop(pod, decision);
+fn give_up(turn: &mut Turn<'_>, pod: &Pod, reason: &str) {
+    stop(turn, pod);
     let message =
         format!("The sandbox wakes up in a new pod, without its processes and its own files: {reason}");
-    decision.events.push(Announcement::warning(events::MEMORY_NOT_KEPT, message));
+    turn.decision.events.push(Announcement::warning(events::MEMORY_NOT_KEPT, message));
 }

@@ -4,9 +4,9 @@
 //! Running, template ≠ pod, upgradePolicy ─► Upgrading: PreUpgrade ─► Checkpointing ─► UpgradePod: old pod deleted, new one made, ready,
 //!     mounts back ─► PostUpgrade ─► Running                               └► CheckpointFailed: Running as before, condition and one event
 //! ```
-//! A paused Sandbox comes here by way of [`wake`]. As with a pause the phase is written before the pod is touched. Runtime and mounts come back as after any replaced
-//! container. `Checkpointing` is there with policy `CheckpointRestore` ([`preserve`]); whoever has that policy loses no file on the way: without
-//! its checkpoint the old pod stays.
+//! A paused Sandbox comes here by way of [`wake`]. As with a pause the phase is written before the pod is touched. Runtime and mounts come
+//! back as after any replaced container. `Checkpointing` is there with policy `CheckpointRestore` ([`preserve`]); whoever has that policy
+//! loses no file on the way: without its checkpoint the old pod stays.
 
 use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxPhase, SandboxStatus};
@@ -16,37 +16,31 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::decide::{Action, Decision, finish, lose_pod, own_pod};
+use super::decide::{Action, finish, lose_pod, own_pod};
 use super::hook::Hook;
-use super::initialisation::{self, Attempt};
-use super::preserve::{self, Kept, Step};
+use super::initialisation;
+use super::preserve::{self, Step};
+use super::turn::Turn;
 use super::{of_generation, ready, status as pod_status, wake};
 use crate::announce::Announcement;
 
 /// Begins an upgrade where one is wanted and possible; whether it did.
-pub(super) fn begin(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    kept: Kept<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> bool {
-    let is_current = is_current(sandbox, pod);
-    if sandbox.spec.upgrade_policy.is_none() || is_current {
-        let told = conditions::find(&status.conditions, types::UPGRADING);
+pub(super) fn begin(turn: &mut Turn<'_>, pod: &Pod) -> bool {
+    let is_current = is_current(turn.sandbox, pod);
+    if turn.sandbox.spec.upgrade_policy.is_none() || is_current {
+        let told = conditions::find(&turn.status.conditions, types::UPGRADING);
         // that its files could not be kept is why the pod isn't of the template, whoever took the policy off
-        let explains = !is_current && preserve::has_failed(&status.conditions);
+        let explains = !is_current && preserve::has_failed(&turn.status.conditions);
         if told.is_some_and(|told| told.status == "False") && !explains {
-            conditions::remove(&mut status.conditions, types::UPGRADING);
+            conditions::remove(&mut turn.status.conditions, types::UPGRADING);
         }
         return false;
     }
-    if preserve::holds_back(sandbox, kept.answer, now, status, decision) {
+    if preserve::holds_back(turn) {
         return false;
     }
-    enter(status);
-    prepare(sandbox, now, status);
+    enter(&mut turn.status);
+    prepare(turn.sandbox, turn.now, &mut turn.status);
     true
 }
 
@@ -59,83 +53,69 @@ pub(super) fn enter(status: &mut SandboxStatus) {
 }
 
 /// There is nothing to upgrade any more: the Sandbox runs on with the pod that it has.
-pub(super) fn leave(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    attempt: Option<&Attempt>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    status.phase = SandboxPhase::Running;
-    conditions::remove(&mut status.conditions, types::UPGRADING);
-    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
-    ready::sync(status, pod, held, now);
+pub(super) fn leave(turn: &mut Turn<'_>, pod: &Pod) {
+    turn.status.phase = SandboxPhase::Running;
+    conditions::remove(&mut turn.status.conditions, types::UPGRADING);
+    let held = initialisation::follow(turn, pod);
+    ready::sync(&mut turn.status, pod, held, turn.now);
 }
 
 /// Phase Upgrading: the old pod goes, a new one is made, and once it is ready with its mounts the Sandbox runs.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    pod: Option<&Pod>,
-    attempt: Option<&Attempt>,
-    kept: Kept<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    if pod.is_none() && !is_resolved_without_pod(sandbox, kept, now, status, decision) {
+pub(super) fn follow(turn: &mut Turn<'_>, pod: Option<&Pod>) {
+    if pod.is_none() && !is_resolved_without_pod(turn) {
         return;
     }
-    let Some(pod) = own_pod(sandbox, pod, status, decision) else { return };
-    if wake::is_under_way(status) {
-        return wake::follow(sandbox, pod, attempt, now, status, decision);
+    let Some(pod) = own_pod(turn, pod) else { return };
+    if wake::is_under_way(&turn.status) {
+        return wake::follow(turn, pod);
     }
-    if Hook::PreUpgrade.is_due(status) {
-        return before(sandbox, pod, attempt, now, status, decision);
+    let keeps_files = preserve::is_due(&turn.status);
+    if keeps_files || Hook::PreUpgrade.is_due(&turn.status) {
+        // the old pod is still there, with everything that it has
+        pod_status::copy_pod(&mut turn.status, pod);
+        return match is_current(turn.sandbox, pod) {
+            // the template was put back
+            true => leave(turn, pod),
+            false if keeps_files => keep_files(turn, pod),
+            false => before(turn, pod),
+        };
     }
-    if preserve::is_due(status) {
-        return keep_files(sandbox, pod, attempt, kept, now, status, decision);
-    }
-    if !is_current(sandbox, pod) {
-        decision.actions.push(Action::DeletePod { uid: pod.uid().unwrap_or_default() });
-        return hold(status, reasons::UPGRADE_POD, "the pod is being replaced", now);
+    if !is_current(turn.sandbox, pod) {
+        turn.decision.actions.push(Action::DeletePod { uid: pod.uid().unwrap_or_default() });
+        return hold(&mut turn.status, reasons::UPGRADE_POD, "the pod is being replaced", turn.now);
     }
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
-        return finish(status, phase, now);
+        return finish(&mut turn.status, phase, turn.now);
     }
-    pod_status::copy_pod(status, pod);
-    let held = initialisation::follow(sandbox, pod, attempt, now, status, decision);
+    pod_status::copy_pod(&mut turn.status, pod);
+    let held = initialisation::follow(turn, pod);
     match (held, ready::obstacle(pod)) {
-        (None, _) if ready::is_ready(pod) => finish_up(sandbox, pod, attempt, now, status, decision),
+        (None, _) if ready::is_ready(pod) => finish_up(turn, pod),
         (_, Some(message)) => {
-            fail(&message, now, status, decision);
+            fail(turn, &message);
         }
-        (held, None) => hold(status, reasons::UPGRADE_POD, held.unwrap_or("the new pod is starting"), now),
+        (held, None) => {
+            hold(&mut turn.status, reasons::UPGRADE_POD, held.unwrap_or("the new pod is starting"), turn.now);
+        }
     }
 }
 
 /// The pod has gone by itself. Whether the upgrade goes on: before the replacement, what was to be kept may be lost.
-fn is_resolved_without_pod(
-    sandbox: &Sandbox,
-    kept: Kept<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> bool {
-    if Hook::PreUpgrade.is_due(status) {
-        if preserve::is_wanted(sandbox) {
-            lose_pod("Pod Not Found: its files were to be kept for the upgrade", now, status);
+fn is_resolved_without_pod(turn: &mut Turn<'_>) -> bool {
+    if Hook::PreUpgrade.is_due(&turn.status) {
+        if preserve::is_wanted(turn.sandbox) {
+            lose_pod("Pod Not Found: its files were to be kept for the upgrade", turn.now, &mut turn.status);
             return false;
         }
         // nothing is left that it could run in
-        replace(now, status);
-    } else if preserve::is_due(status) {
-        let old = status.pod_info.as_ref().and_then(|info| info.pod_uid.clone()).unwrap_or_default();
-        match preserve::follow(sandbox, (&old, false), kept, now, status, decision) {
-            Step::Kept => replace(now, status),
+        replace(turn.now, &mut turn.status);
+    } else if preserve::is_due(&turn.status) {
+        let old = turn.status.pod_info.as_ref().and_then(|info| info.pod_uid.clone()).unwrap_or_default();
+        match preserve::follow(turn, (&old, false)) {
+            Step::Kept => replace(turn.now, &mut turn.status),
             Step::Waiting => return false,
             Step::Failed(why) | Step::Refused(why) => {
-                lose_pod(&format!("Pod Not Found: {why}"), now, status);
+                lose_pod(&format!("Pod Not Found: {why}"), turn.now, &mut turn.status);
                 return false;
             }
         }
@@ -144,40 +124,27 @@ fn is_resolved_without_pod(
 }
 
 /// `Checkpointing`: the old pod is there until its files are kept, and stays when they can't be.
-fn keep_files(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    attempt: Option<&Attempt>,
-    kept: Kept<'_>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    pod_status::copy_pod(status, pod);
-    if is_current(sandbox, pod) {
-        // the template was put back
-        return leave(sandbox, pod, attempt, now, status, decision);
-    }
+fn keep_files(turn: &mut Turn<'_>, pod: &Pod) {
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
-        return finish(status, phase, now);
+        return finish(&mut turn.status, phase, turn.now);
     }
     let old = pod.uid().unwrap_or_default();
-    match preserve::follow(sandbox, (&old, true), kept, now, status, decision) {
+    match preserve::follow(turn, (&old, true)) {
         Step::Waiting => {}
         Step::Kept => {
             let message = "A checkpoint has the files of the old pod, the new one is made from it";
-            decision.events.push(Announcement::normal(events::CHECKPOINT_SUCCEEDED, message));
-            replace(now, status);
+            turn.decision.events.push(Announcement::normal(events::CHECKPOINT_SUCCEEDED, message));
+            replace(turn.now, &mut turn.status);
         }
         step @ (Step::Failed(_) | Step::Refused(_)) => {
-            leave(sandbox, pod, attempt, now, status, decision);
+            leave(turn, pod);
             let (reason, why) = match step {
                 Step::Refused(why) => (reasons::CHECKPOINT_CREATE_FAILED, why),
                 Step::Failed(why) => (reasons::CHECKPOINT_FAILED, why),
                 Step::Waiting | Step::Kept => return,
             };
-            let message = note_unkept(sandbox, reason, &why, now, status);
-            decision.events.push(Announcement::warning(events::CHECKPOINT_FAILED, message));
+            let message = note_unkept(turn.sandbox, reason, &why, turn.now, &mut turn.status);
+            turn.decision.events.push(Announcement::warning(events::CHECKPOINT_FAILED, message));
         }
     }
 }
@@ -196,70 +163,48 @@ pub(super) fn note_unkept(
 }
 
 /// The pod doesn't start; told once. It goes on by itself when the node gets it to start.
-pub(super) fn fail(message: &str, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
-    let is_told = conditions::find(&status.conditions, types::UPGRADING)
+pub(super) fn fail(turn: &mut Turn<'_>, message: &str) {
+    let is_told = conditions::find(&turn.status.conditions, types::UPGRADING)
         .is_some_and(|condition| condition.reason == reasons::UPGRADE_POD_FAILED);
-    hold(status, reasons::UPGRADE_POD_FAILED, message, now);
+    hold(&mut turn.status, reasons::UPGRADE_POD_FAILED, message, turn.now);
     if !is_told {
-        decision.events.push(Announcement::warning(events::UPGRADE_POD_FAILED, message));
+        turn.decision.events.push(Announcement::warning(events::UPGRADE_POD_FAILED, message));
     }
 }
 
 /// `PreUpgrade`: the old pod is still there, with everything that it has.
-fn before(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    attempt: Option<&Attempt>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    pod_status::copy_pod(status, pod);
-    if is_current(sandbox, pod) {
-        // the template was put back
-        return leave(sandbox, pod, attempt, now, status, decision);
-    }
+fn before(turn: &mut Turn<'_>, pod: &Pod) {
     let has_ended = matches!(ready::pod_phase(pod), "Succeeded" | "Failed");
-    if has_ended && preserve::is_wanted(sandbox) {
-        return finish(status, ready::pod_phase(pod), now);
+    if has_ended && preserve::is_wanted(turn.sandbox) {
+        return finish(&mut turn.status, ready::pod_phase(pod), turn.now);
     }
     let hook = Hook::PreUpgrade;
-    if has_ended
-        || hook.action(sandbox).is_none()
-        || hook.follow(sandbox, pod, attempt, now, status, decision)
-    {
-        begin_replacing(sandbox, now, status);
+    if has_ended || hook.action(turn.sandbox).is_none() || hook.follow(turn, pod) {
+        begin_replacing(turn.sandbox, turn.now, &mut turn.status);
     }
 }
 
 /// The new pod is ready with its mounts: `PostUpgrade`, and the end.
-fn finish_up(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    attempt: Option<&Attempt>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
+fn finish_up(turn: &mut Turn<'_>, pod: &Pod) {
     let hook = Hook::PostUpgrade;
-    if !hook.is_due(status) {
+    if !hook.is_due(&turn.status) {
         let message = "The pod was replaced by one of the new template";
-        decision.events.push(Announcement::normal(events::UPGRADE_POD_REPLACED, message));
-        if hook.action(sandbox).is_some() {
+        turn.decision.events.push(Announcement::normal(events::UPGRADE_POD_REPLACED, message));
+        if hook.action(turn.sandbox).is_some() {
             // written first: what was initialised is then remembered
-            return hook.announce(now, status);
+            return hook.announce(turn.now, &mut turn.status);
         }
     }
-    if hook.action(sandbox).is_none() || hook.follow(sandbox, pod, attempt, now, status, decision) {
-        complete(pod, now, status, decision);
+    if hook.action(turn.sandbox).is_none() || hook.follow(turn, pod) {
+        complete(turn, pod);
     }
 }
 
-fn complete(pod: &Pod, now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
-    status.phase = SandboxPhase::Running;
-    conditions::set(&mut status.conditions, types::UPGRADING, true, reasons::SUCCEEDED, "", now);
-    ready::sync(status, pod, None, now);
-    decision.events.push(Announcement::normal(events::UPGRADE_SUCCEEDED, "Sandbox was upgraded"));
+fn complete(turn: &mut Turn<'_>, pod: &Pod) {
+    turn.status.phase = SandboxPhase::Running;
+    conditions::set(&mut turn.status.conditions, types::UPGRADING, true, reasons::SUCCEEDED, "", turn.now);
+    ready::sync(&mut turn.status, pod, None, turn.now);
+    turn.decision.events.push(Announcement::normal(events::UPGRADE_SUCCEEDED, "Sandbox was upgraded"));
 }
 
 /// What is told of a Sandbox that runs again.

@@ -10,14 +10,14 @@
 use contract::conditions::{self, reasons, types};
 use contract::crd::{Sandbox, SandboxStatus};
 use contract::names::{annotations, events};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::decide::{Decision, finish};
+use super::decide::finish;
 use super::hook::Hook;
-use super::initialisation::{self, Attempt};
+use super::initialisation;
 use super::sleep::{self, Rousing};
+use super::turn::Turn;
 use super::{ready, status as pod_status, upgrade};
 use crate::announce::Announcement;
 
@@ -27,11 +27,11 @@ pub(super) fn is_wanted(sandbox: &Sandbox) -> bool {
 }
 
 /// Begins it.
-pub(super) fn begin(now: Timestamp, status: &mut SandboxStatus, decision: &mut Decision) {
-    upgrade::enter(status);
-    upgrade::hold(status, reasons::RESUMING, "the sandbox wakes up to be upgraded", now);
+pub(super) fn begin(turn: &mut Turn<'_>) {
+    upgrade::enter(&mut turn.status);
+    upgrade::hold(&mut turn.status, reasons::RESUMING, "the sandbox wakes up to be upgraded", turn.now);
     let message = "The paused sandbox is woken with the template it was paused with";
-    decision.events.push(Announcement::normal(events::UPGRADE_RESUMING, message));
+    turn.decision.events.push(Announcement::normal(events::UPGRADE_RESUMING, message));
 }
 
 /// Whether the Sandbox is waking up, or awake and waiting for its new template.
@@ -41,43 +41,54 @@ pub(super) fn is_under_way(status: &SandboxStatus) -> bool {
 }
 
 /// Phase Upgrading until the upgrade itself begins. `pod` is the Sandbox's.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    attempt: Option<&Attempt>,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    if sleep::rouse(pod, decision) == Rousing::UnderWay {
-        return upgrade::hold(status, reasons::RESUMING, "the sandbox wakes up to be upgraded", now);
+pub(super) fn follow(turn: &mut Turn<'_>, pod: &Pod) {
+    if sleep::rouse(turn, pod) == Rousing::UnderWay {
+        return upgrade::hold(
+            &mut turn.status,
+            reasons::RESUMING,
+            "the sandbox wakes up to be upgraded",
+            turn.now,
+        );
     }
     if let phase @ ("Succeeded" | "Failed") = ready::pod_phase(pod) {
-        return finish(status, phase, now);
+        return finish(&mut turn.status, phase, turn.now);
     }
-    pod_status::copy_pod(status, pod);
+    pod_status::copy_pod(&mut turn.status, pod);
     if let Some(message) = ready::obstacle(pod) {
-        return upgrade::fail(&message, now, status, decision);
+        return upgrade::fail(turn, &message);
     }
     if !ready::is_ready(pod) {
-        return upgrade::hold(status, reasons::RESUMING, "the sandbox wakes up to be upgraded", now);
+        return upgrade::hold(
+            &mut turn.status,
+            reasons::RESUMING,
+            "the sandbox wakes up to be upgraded",
+            turn.now,
+        );
     }
-    if Hook::PreUpgrade.action(sandbox).is_some()
-        && initialisation::follow(sandbox, pod, attempt, now, status, decision).is_some()
-    {
+    if Hook::PreUpgrade.action(turn.sandbox).is_some() && initialisation::follow(turn, pod).is_some() {
         // the hook is to find the runtime and the mounts as they were
-        return upgrade::hold(status, reasons::RESUMING, "the runtime and the mounts are brought back", now);
+        return upgrade::hold(
+            &mut turn.status,
+            reasons::RESUMING,
+            "the runtime and the mounts are brought back",
+            turn.now,
+        );
     }
-    let is_told = conditions::remove(&mut status.conditions, types::SANDBOX_PAUSED);
+    let is_told = conditions::remove(&mut turn.status.conditions, types::SANDBOX_PAUSED);
     if is_told {
         let message = "The paused sandbox is awake and waits for its new template";
-        decision.events.push(Announcement::normal(events::UPGRADE_RESUMED, message));
+        turn.decision.events.push(Announcement::normal(events::UPGRADE_RESUMED, message));
     }
-    if !upgrade::is_current(sandbox, pod) {
-        return upgrade::prepare(sandbox, now, status);
+    if !upgrade::is_current(turn.sandbox, pod) {
+        return upgrade::prepare(turn.sandbox, turn.now, &mut turn.status);
     }
-    if is_wanted(sandbox) {
-        return upgrade::hold(status, reasons::RESUME_SUCCEED, "waits for the new template", now);
+    if is_wanted(turn.sandbox) {
+        return upgrade::hold(
+            &mut turn.status,
+            reasons::RESUME_SUCCEED,
+            "waits for the new template",
+            turn.now,
+        );
     }
-    upgrade::leave(sandbox, pod, attempt, now, status, decision);
+    upgrade::leave(turn, pod);
 }

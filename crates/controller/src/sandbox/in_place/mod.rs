@@ -26,7 +26,8 @@ use k8s_openapi::api::core::v1::Pod;
 pub(super) use patch::{patch_metadata, update};
 
 use super::decide::Action;
-use super::{Decision, of_generation};
+use super::of_generation;
+use super::turn::Turn;
 use crate::announce::Announcement;
 use compare::{Change, Difference, compare};
 use progress::Progress;
@@ -44,39 +45,26 @@ pub(super) enum Standing {
 }
 
 /// Decides about the update of `pod` to the template of `sandbox`.
-pub(super) fn follow(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> Standing {
-    let revision = status.update_revision.clone().unwrap_or_default();
-    match compare(sandbox, pod) {
-        Difference::None => evaluate(sandbox, pod, now, status, decision),
+pub(super) fn follow(turn: &mut Turn<'_>, pod: &Pod) -> Standing {
+    let revision = turn.status.update_revision.clone().unwrap_or_default();
+    match compare(turn.sandbox, pod) {
+        Difference::None => evaluate(turn, pod),
         Difference::Metadata => {
-            decision.actions.push(Action::PatchPodMetadata { revision });
-            evaluate(sandbox, pod, now, status, decision)
+            turn.decision.actions.push(Action::PatchPodMetadata { revision });
+            evaluate(turn, pod)
         }
-        Difference::Containers(change) => begin(sandbox, pod, &change, now, status, decision),
+        Difference::Containers(change) => begin(turn, pod, &change),
         Difference::Forbidden => {
             let message = "only labels, annotations, images and resources can change in place: the pod is left as it is; \
                            put back what else was changed, or make a new sandbox";
-            fail(sandbox, events::INPLACE_UPDATE_FORBIDDEN, message, now, status, decision);
+            fail(turn, events::INPLACE_UPDATE_FORBIDDEN, message);
             Standing::Settled
         }
     }
 }
 
-fn begin(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    change: &Change,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> Standing {
-    if has_failed(sandbox, status) {
+fn begin(turn: &mut Turn<'_>, pod: &Pod, change: &Change) -> Standing {
+    if has_failed(turn.sandbox, &turn.status) {
         return Standing::Settled;
     }
     let spec = pod.spec.clone().unwrap_or_default();
@@ -86,49 +74,43 @@ fn begin(
             "the resources would make the pod {after} in place of {before}, and its quality of service can't change \
              in place; change requests and limits so that it stays"
         );
-        fail(sandbox, events::INPLACE_UPDATE_FAILED, &message, now, status, decision);
+        fail(turn, events::INPLACE_UPDATE_FAILED, &message);
         return Standing::Settled;
     }
-    if is_announced(status) {
-        let revision = status.update_revision.clone().unwrap_or_default();
-        decision.actions.push(Action::UpdatePod { revision });
+    if is_announced(&turn.status) {
+        let revision = turn.status.update_revision.clone().unwrap_or_default();
+        turn.decision.actions.push(Action::UpdatePod { revision });
     }
     let missing = "the pod is being updated in place".to_owned();
-    set(sandbox, status, false, reasons::INPLACE_UPDATING, &missing, now);
+    set(turn.sandbox, &mut turn.status, false, reasons::INPLACE_UPDATING, &missing, turn.now);
     Standing::InFlight(missing)
 }
 
 /// How far the update is that made the pod what it is.
-fn evaluate(
-    sandbox: &Sandbox,
-    pod: &Pod,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) -> Standing {
-    let is_done = conditions::is_true(&status.conditions, types::INPLACE_UPDATE);
+fn evaluate(turn: &mut Turn<'_>, pod: &Pod) -> Standing {
+    let is_done = conditions::is_true(&turn.status.conditions, types::INPLACE_UPDATE);
     let Some(state) = UpdateState::of(pod).filter(|_| !is_done) else {
         if !is_done {
             // of an update that was taken back, or of a pod that is gone
-            conditions::remove(&mut status.conditions, types::INPLACE_UPDATE);
+            conditions::remove(&mut turn.status.conditions, types::INPLACE_UPDATE);
         }
         return Standing::Settled;
     };
     match progress::progress(pod, &state) {
         Progress::Complete => {
-            set(sandbox, status, true, reasons::SUCCEEDED, "", now);
+            set(turn.sandbox, &mut turn.status, true, reasons::SUCCEEDED, "", turn.now);
             Standing::Completed
         }
         Progress::UnderWay(missing) => {
-            set(sandbox, status, false, reasons::INPLACE_UPDATING, &missing, now);
+            set(turn.sandbox, &mut turn.status, false, reasons::INPLACE_UPDATING, &missing, turn.now);
             Standing::InFlight(missing)
         }
         Progress::Stuck(why) => {
-            let is_told = conditions::find(&status.conditions, types::INPLACE_UPDATE)
+            let is_told = conditions::find(&turn.status.conditions, types::INPLACE_UPDATE)
                 .is_some_and(|condition| condition.reason == reasons::FAILED);
-            set(sandbox, status, false, reasons::FAILED, &why, now);
+            set(turn.sandbox, &mut turn.status, false, reasons::FAILED, &why, turn.now);
             if !is_told {
-                decision.events.push(Announcement::warning(events::INPLACE_UPDATE_FAILED, why));
+                turn.decision.events.push(Announcement::warning(events::INPLACE_UPDATE_FAILED, why));
             }
             Standing::Settled
         }
@@ -136,18 +118,11 @@ fn evaluate(
 }
 
 /// A change that can't be made: told once per generation, and not tried again before the next.
-fn fail(
-    sandbox: &Sandbox,
-    event: &'static str,
-    message: &str,
-    now: Timestamp,
-    status: &mut SandboxStatus,
-    decision: &mut Decision,
-) {
-    if !has_failed(sandbox, status) {
-        decision.events.push(Announcement::warning(event, message));
+fn fail(turn: &mut Turn<'_>, event: &'static str, message: &str) {
+    if !has_failed(turn.sandbox, &turn.status) {
+        turn.decision.events.push(Announcement::warning(event, message));
     }
-    set(sandbox, status, false, reasons::FAILED, message, now);
+    set(turn.sandbox, &mut turn.status, false, reasons::FAILED, message, turn.now);
 }
 
 /// The API refused to change the pod.
