@@ -1,6 +1,8 @@
 //! The real `kubectl` against a lab: the product document's objects as written.
 #![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
 
+#[path = "kubectl/columns.rs"]
+mod columns;
 #[path = "kubectl/metrics.rs"]
 mod metrics;
 
@@ -46,7 +48,7 @@ fn the_document_objects_from_apply_to_delete() {
         "{table}"
     );
 
-    columns_are_those_of_the_contract(&kubectl);
+    columns::show_what_users_expect(&kubectl);
     metrics_are_where_a_cluster_has_them(&kubectl);
 
     let pod = kubectl.call(&["get", "pods", "-o", "name"]).lines().next().expect("a pod").to_owned();
@@ -72,55 +74,6 @@ fn the_document_objects_from_apply_to_delete() {
     kubectl.call(&["delete", "secret", "oss-secret", "-n", "sandbox-system"]);
 }
 
-/// What `kubectl get` shows of the kinds that users look at (`kubernetes.md` §1.0), and what it can wait for.
-fn columns_are_those_of_the_contract(kubectl: &Kubectl) {
-    let sets = table(kubectl, "sbs");
-    let header = [
-        "NAME",
-        "REPLICAS",
-        "AVAILABLE",
-        "UPDATEDREPLICAS",
-        "UPDATEDAVAILABLEREPLICAS",
-        "UPDATEREVISION",
-        "AGE",
-    ];
-    assert_eq!(sets[0], header);
-    assert_eq!(sets[1][..5], [DOCUMENT_SET, "4", "4", "4", "4"]);
-    let revision = kubectl.call(&["get", "sbs", DOCUMENT_SET, "-o", "jsonpath={.status.updateRevision}"]);
-    assert!(!revision.is_empty());
-    assert_eq!(sets[1][5], revision);
-    for condition in ["Available", "UpToDate"] {
-        let waits = format!("--for=condition={condition}");
-        kubectl.call(&["wait", &waits, "--timeout=60s", &format!("sandboxset/{DOCUMENT_SET}")]);
-    }
-
-    let sandboxes = table(kubectl, "sbx");
-    let header =
-        ["NAME", "STATUS", "AGE", "CLAIMED", "SHUTDOWN_TIME", "PAUSE_TIME", "RECYCLEDCOUNT", "MESSAGE"];
-    assert_eq!(sandboxes[0], header);
-    assert!(sandboxes[1..].iter().all(|row| row[1] == "Running" && row[3] == "false"), "{sandboxes:?}");
-
-    let claim = format!(
-        "apiVersion: agents.kruise.io/v1alpha1\nkind: SandboxClaim\nmetadata: {{name: one}}\n\
-         spec: {{templateName: {DOCUMENT_SET}}}\n"
-    );
-    kubectl.feed(&["apply"], &claim);
-    kubectl.call(&["wait", "--for=condition=Completed", "--timeout=60s", "sandboxclaim/one"]);
-    let claims = table(kubectl, "sbc");
-    assert_eq!(claims[0], ["NAME", "PHASE", "TEMPLATE", "DESIRED", "CLAIMED", "AGE"]);
-    assert_eq!(claims[1][..5], ["one", "Completed", DOCUMENT_SET, "1", "1"]);
-    kubectl.call(&["delete", "sandboxclaim", "one"]);
-    kubectl.call(&["delete", "sandboxes", "-l", "agents.kruise.io/sandbox-claimed=true"]);
-
-    let negative = r#"{"spec": {"replicas": -1}}"#;
-    let refused = kubectl.try_call(&["patch", "sbs", DOCUMENT_SET, "--type=merge", "-p", negative]);
-    assert_ne!(refused.status, Some(0), "{refused}");
-    assert!(
-        refused.stderr.contains("spec.replicas") && refused.stderr.contains("must not be negative"),
-        "{refused}"
-    );
-}
-
 fn metrics_are_where_a_cluster_has_them(kubectl: &Kubectl) {
     let full = format!("sandboxset_available_replicas{{namespace=\"default\",name=\"{DOCUMENT_SET}\"}} 4.0");
     let claimed = format!(
@@ -139,12 +92,6 @@ fn metrics_are_where_a_cluster_has_them(kubectl: &Kubectl) {
     let nobody = OF_MANAGER.replace("sandbox-manager", "nobody");
     let nobody = kubectl.try_call(&["get", "--raw", &nobody]);
     assert_ne!(nobody.status, Some(0), "{nobody}");
-}
-
-/// The words of the lines that `kubectl get` prints.
-fn table(kubectl: &Kubectl, kind: &str) -> Vec<Vec<String>> {
-    let text = kubectl.call(&["get", kind]);
-    text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
 #[test]

@@ -65,24 +65,69 @@ fn all_kinds_are_there_and_spec_is_required_but_for_traffic_policies() {
     }
 }
 
+/// Name, type and JSON path of a column.
+type Column = (&'static str, &'static str, &'static str);
+
+const AGE: Column = ("Age", "date", ".metadata.creationTimestamp");
+
 #[rstest]
-#[case("Sandbox", &["Status", "Age", "Claimed", "shutdown_time", "pause_time", "RecycledCount", "Message"])]
-#[case("SandboxSet", &["Replicas", "Available", "UpdatedReplicas", "UpdatedAvailableReplicas", "UpdateRevision", "Age"])]
-#[case("SandboxClaim", &["Phase", "Template", "Desired", "Claimed", "Age"])]
+#[case("Sandbox", &[
+    ("Status", "string", ".status.phase"),
+    AGE,
+    ("Claimed", "string", r".metadata.labels.agents\.kruise\.io/sandbox-claimed"),
+    ("shutdown_time", "string", ".spec.shutdownTime"),
+    ("pause_time", "string", ".spec.pauseTime"),
+    ("RecycledCount", "integer", ".status.recycledCount"),
+    ("Message", "string", ".status.message"),
+])]
+#[case("SandboxSet", &[
+    ("Replicas", "integer", ".spec.replicas"),
+    ("Available", "integer", ".status.availableReplicas"),
+    ("UpdatedReplicas", "integer", ".status.updatedReplicas"),
+    ("UpdatedAvailableReplicas", "integer", ".status.updatedAvailableReplicas"),
+    ("UpdateRevision", "string", ".status.updateRevision"),
+    AGE,
+])]
+#[case("SandboxClaim", &[
+    ("Phase", "string", ".status.phase"),
+    ("Template", "string", ".spec.templateName"),
+    ("Desired", "integer", ".spec.replicas"),
+    ("Claimed", "integer", ".status.claimedReplicas"),
+    AGE,
+])]
 #[case("SandboxTemplate", &[])]
-#[case("Checkpoint", &["Status", "Age"])]
-#[case("SandboxUpdateOps", &["Phase", "Total", "Updated", "Updating", "Failed", "Age"])]
-#[case("Commit", &["Phase", "TTL", "Age"])]
-#[case("TrafficPolicy", &["Priority", "Age"])]
-fn printer_columns(#[case] kind: &str, #[case] expected: &[&str]) {
+#[case("Checkpoint", &[("Status", "string", ".status.phase"), AGE])]
+#[case("SandboxUpdateOps", &[
+    ("Phase", "string", ".status.phase"),
+    ("Total", "integer", ".status.replicas"),
+    ("Updated", "integer", ".status.updatedReplicas"),
+    ("Updating", "integer", ".status.updatingReplicas"),
+    ("Failed", "integer", ".status.failedReplicas"),
+    AGE,
+])]
+#[case("Commit", &[("Phase", "string", ".status.phase"), ("TTL", "string", ".spec.ttl"), AGE])]
+#[case("TrafficPolicy", &[("Priority", "integer", ".spec.priority"), AGE])]
+fn printer_columns(#[case] kind: &str, #[case] expected: &[Column]) {
     let columns = version(kind).additional_printer_columns.unwrap_or_default();
-    assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), expected);
+    let found: Vec<_> = columns
+        .iter()
+        .map(|column| (column.name.as_str(), column.type_.as_str(), column.json_path.as_str()))
+        .collect();
+    assert_eq!(found, expected);
+    // A column with a priority is shown by `-o wide` only; the contract has none such.
+    assert!(columns.iter().all(|column| column.priority.unwrap_or_default() == 0), "{columns:?}");
 }
 
+/// Every column shows a field that the kind has, of the type that the column says.
 #[test]
-fn the_claimed_column_reads_the_label() {
-    let columns = version("Sandbox").additional_printer_columns.unwrap_or_default();
-    assert_eq!(columns[2].json_path, r".metadata.labels.agents\.kruise\.io/sandbox-claimed");
+fn printer_columns_show_fields_that_are_there() {
+    for kind in definitions().into_keys() {
+        let columns = version(&kind).additional_printer_columns.unwrap_or_default();
+        for column in columns.iter().filter(|column| !column.json_path.starts_with(".metadata.")) {
+            let field = property(&kind, column.json_path.trim_start_matches('.'));
+            assert_eq!(field.type_.as_deref(), Some(column.type_.as_str()), "{kind} {}", column.name);
+        }
+    }
 }
 
 #[test]
