@@ -20,7 +20,7 @@ use kube::ResourceExt as _;
 use super::decide::Action;
 use super::initialisation::Progress;
 use super::turn::Turn;
-use super::{ready, upgrade};
+use super::upgrade;
 use crate::announce::Announcement;
 
 /// Limit of a hook that names none, in seconds.
@@ -86,31 +86,13 @@ impl Hook {
     /// Has it run in `pod`; whether it has succeeded.
     pub(super) fn follow(self, turn: &mut Turn<'_>, pod: &Pod) -> bool {
         let name = self.attempt(turn.sandbox, pod);
-        let run = || Action::RunHook { hook: self, attempt: name.clone() };
-        let attempt =
-            turn.given.attempt.filter(|attempt| attempt.container == name).map(|attempt| &attempt.progress);
-        match attempt {
-            Some(Progress::Succeeded) => return true,
-            Some(Progress::Failed { message, retry_at }) => {
-                self.fail(turn, message);
-                if turn.now < *retry_at {
-                    turn.decision.wake_at = Some(*retry_at);
-                } else if ready::is_ready(pod) {
-                    turn.decision.actions.push(run());
-                }
-            }
-            Some(Progress::Running) => {}
-            None => {
-                // a failure stays visible while a controller that starts anew tries again, as does that of before
-                if !self.has_failed(&turn.status) {
-                    self.announce(turn.now, &mut turn.status);
-                }
-                if ready::is_ready(pod) {
-                    turn.decision.actions.push(run());
-                }
-            }
-        }
-        false
+        let start = Action::RunHook { hook: self, attempt: name.clone() };
+        turn.attempt(pod, &name, start, |turn, known| match known {
+            Some(Progress::Failed { message, .. }) => self.fail(turn, message),
+            // a failure stays visible while a controller that starts anew tries again, as does that of before
+            None if !self.has_failed(&turn.status) => self.announce(turn.now, &mut turn.status),
+            _ => {}
+        })
     }
 
     /// A run is of one pod, one template and one command: with another it is tried again at once.

@@ -116,28 +116,14 @@ pub(super) fn follow(turn: &mut Turn<'_>, pod: &Pod) -> Option<&'static str> {
         return held;
     };
     let container = format!("{main} {mounting}").trim_end().to_owned();
-    let attempt =
-        turn.given.attempt.filter(|attempt| attempt.container == container).map(|attempt| &attempt.progress);
-    match attempt {
-        Some(Progress::Succeeded) => {
-            succeed(turn, main, &mounting);
-            return None;
-        }
-        Some(Progress::Failed { message, retry_at }) => {
-            fail(turn, message);
-            if turn.now < *retry_at {
-                turn.decision.wake_at = Some(*retry_at);
-            } else if ready::is_ready(pod) {
-                turn.decision.actions.push(Action::InitialiseRuntime { container });
-            }
-        }
-        Some(Progress::Running) => begin(&mut turn.status, turn.now),
-        None => {
-            begin(&mut turn.status, turn.now);
-            if ready::is_ready(pod) {
-                turn.decision.actions.push(Action::InitialiseRuntime { container });
-            }
-        }
+    let start = Action::InitialiseRuntime { container: container.clone() };
+    let is_done = turn.attempt(pod, &container, start, |turn, known| match known {
+        Some(Progress::Failed { message, .. }) => fail(turn, message),
+        _ => begin(&mut turn.status, turn.now),
+    });
+    if is_done {
+        succeed(turn, main, &mounting);
+        return None;
     }
     held
 }
