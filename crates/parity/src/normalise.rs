@@ -120,6 +120,8 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let rules = [
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<id>"),
         (r"\b(sha256:)?[0-9a-f]{16,64}\b", "<id>"),
+        // A Checkpoint of an upgrade is called after its sandbox and the pod's UID.
+        (r"-\*-[0-9a-f]{8}\b", "-*"),
         (r"\bof revision [0-9a-z]{6,12}\b", "of revision <id>"),
         (r"\bResource Version: +\d+", "Resource Version: <number>"),
         (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d:?\d\d( UTC)?)?", "<time>"),

@@ -130,11 +130,12 @@ fn generated_names_are_learned_from_the_objects_wherever_they_stand() {
         [
             entry("kubernetes", "ADDED", &format!("Sandbox/default/{name}"), object),
             outcome(1, json!({"sandboxID": format!("default--{name}")})),
+            outcome(2, json!(format!("Checkpoint {name}-{end}0af"))),
         ]
     };
-    let comparison = compared(&journal("hb64t"), &journal("x7k2p"));
+    let comparison = compared(&journal("ab64d"), &journal("e7c2f"));
     assert!(comparison.holds(), "{}", table(&comparison));
-    assert_eq!(comparison.pairs[0].shared, 2);
+    assert_eq!(comparison.pairs[0].shared, 3);
     // A name that nobody generated is compared as it is.
     assert!(!compared(&[outcome(1, json!("pool-hb64t"))], &[outcome(1, json!("pool-x7k2p"))]).holds());
 }
