@@ -22,6 +22,7 @@ mod metrics;
 mod mounts;
 mod paths;
 mod process;
+mod rest;
 mod rpc_problem;
 mod serve;
 mod state;
@@ -104,6 +105,7 @@ fn open_router(envd: &SharedEnvd) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(envd.clone(), access::require_token))
         .layer(from_fn(cors::allow_everything))
+        .layer(from_fn(rest::read_to_the_end))
         .with_state(envd.clone())
 }
 
@@ -114,6 +116,7 @@ fn closed_router(envd: &SharedEnvd) -> Router {
         .merge(mounts::routes())
         .fallback(unknown)
         .layer(from_fn_with_state(envd.clone(), access::require_token))
+        .layer(from_fn(rest::read_to_the_end))
         .with_state(envd.clone())
 }
 

@@ -3,9 +3,11 @@
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
-use crate::support::rpc::Output;
-use crate::support::{Sandbox, body};
+use crate::support::rpc::{Output, frame};
+use crate::support::{Sandbox, body, soon};
 
 async fn init(sandbox: &Sandbox, message: Value) -> u16 {
     let answer = sandbox.anonymous(Method::POST, "/init").json(&message).send().await.expect("sent");
@@ -151,4 +153,63 @@ async fn without_the_default_account_envd_acts_as_itself() {
     let sandbox = Sandbox::start_with(|options| options.default_user = "nobody-here".into()).await;
     let listed = sandbox.ask("/filesystem.Filesystem/Stat", json!({ "path": "~" })).await;
     assert_eq!(listed["entry"]["path"], sandbox.place.path().to_string_lossy().as_ref());
+}
+
+/// A request in chunks whose end comes only after the answer, as a client's next packet does.
+#[rstest]
+#[case::stream("/process.Process/Start", "application/connect+json", frame(&json!({ "process": { "cmd": "/bin/true" } })), "200 OK")]
+#[case::refused("/files?path=/etc/shadow", "text/plain", b"nobody reads this".to_vec(), "400 Bad Request")]
+#[case::unknown("/no/such/route", "text/plain", b"nobody reads this".to_vec(), "404 Not Found")]
+#[tokio::test]
+async fn a_connection_survives_a_request_that_ends_after_its_answer(
+    #[case] path: &str,
+    #[case] kind: &str,
+    #[case] body: Vec<u8>,
+    #[case] status: &str,
+) {
+    let sandbox = Sandbox::start().await;
+    let connection = TcpStream::connect(sandbox.address).await.expect("connected");
+    let mut connection = BufReader::new(connection);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: sandbox\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+        body.len()
+    );
+    connection.write_all(&[head.as_bytes(), &body, b"\r\n"].concat()).await.expect("sent");
+    assert_eq!(answer(&mut connection).await, format!("HTTP/1.1 {status}"));
+    connection.write_all(b"0\r\n\r\n").await.expect("sent the end");
+    connection.write_all(b"GET /health HTTP/1.1\r\nHost: sandbox\r\n\r\n").await.expect("sent");
+    assert_eq!(answer(&mut connection).await, "HTTP/1.1 204 No Content");
+}
+
+/// The status line of the next answer, which is read to its end.
+async fn answer(connection: &mut BufReader<TcpStream>) -> String {
+    let status = line(connection).await;
+    let (mut length, mut chunked) = (0, false);
+    loop {
+        let header = line(connection).await.to_ascii_lowercase();
+        match header.split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().expect("a length"),
+            Some(("transfer-encoding", value)) => chunked = value == "chunked",
+            Some(_) => {}
+            None => break,
+        }
+    }
+    while chunked {
+        let length = usize::from_str_radix(&line(connection).await, 16).expect("a length");
+        skip(connection, length + 2).await;
+        chunked = length > 0;
+    }
+    skip(connection, length).await;
+    status
+}
+
+async fn line(connection: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    soon("a line of the answer", connection.read_line(&mut line)).await.expect("readable");
+    line.trim_end().to_owned()
+}
+
+async fn skip(connection: &mut BufReader<TcpStream>, length: usize) {
+    let mut rest = vec![0; length];
+    soon("the answer's body", connection.read_exact(&mut rest)).await.expect("readable");
 }
