@@ -14,7 +14,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube_sim::KubeSim;
 use node_sim::enclosure::{EnclosureOptions, spawn};
 use node_sim::{Node, NodeOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Set inside an enclosure.
 const INSIDE: &str = "NODE_SIM_TEST_INSIDE";
@@ -277,4 +277,9 @@ fn state_directory() -> PathBuf {
     let state = PathBuf::from("/run/node");
     std::fs::create_dir(&state).expect("a folder");
     state
+}
+
+/// A container that runs `script`.
+pub(crate) fn shell(name: &str, script: &str) -> Value {
+    json!({"name": name, "image": "i", "command": ["/bin/sh", "-c", script]})
 }
