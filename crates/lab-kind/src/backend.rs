@@ -40,8 +40,7 @@ const CAPABILITIES: [Capability; 8] = [
 
 /// What a paused sandbox keeps there.
 pub fn kept() -> Kept {
-    let missing = [Capability::MemoryKept].into_iter().filter(|wanted| !CAPABILITIES.contains(wanted));
-    Kept::without(&missing.collect::<Vec<_>>())
+    Kept::by(CAPABILITIES.contains(&Capability::MemoryKept))
 }
 
 /// The backend that makes its cluster, or takes the one that it made before.

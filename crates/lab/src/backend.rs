@@ -120,7 +120,7 @@ pub trait Backend: Send + Sync {
 
     /// What a paused sandbox keeps there.
     fn kept(&self) -> Kept {
-        Kept::without(&self.missing(&[Capability::MemoryKept]))
+        Kept::by(self.missing(&[Capability::MemoryKept]).is_empty())
     }
 
     /// The parts that its labs have in common. Scenarios that disturb one of them don't run beside those that use it.

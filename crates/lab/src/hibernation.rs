@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Capability;
-
 /// What a paused sandbox keeps on a backend, besides its id, token, environment, mount list and claims of volumes, which it keeps on
 /// each.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -18,9 +16,11 @@ pub enum Kept {
 }
 
 impl Kept {
-    /// What backends keep that lack the capabilities `missing`.
-    pub fn without(missing: &[Capability]) -> Self {
-        if missing.contains(&Capability::MemoryKept) { Self::NothingElse } else { Self::MemoryAndFiles }
+    /// What a backend keeps that has [`Capability::MemoryKept`], or doesn't.
+    ///
+    /// [`Capability::MemoryKept`]: crate::Capability::MemoryKept
+    pub fn by(memory_kept: bool) -> Self {
+        if memory_kept { Self::MemoryAndFiles } else { Self::NothingElse }
     }
 }
 
