@@ -13,15 +13,21 @@
 //! that a cluster's garbage collector, namespace, service account and root certificate controllers would do a moment
 //! later. There are no other controllers, scheduler or kubelet behind it: other crates are those.
 //!
+//! Admission policies (`ValidatingAdmissionPolicy`) are asked before anything is stored; they see who calls ([`Caller`]), an
+//! administrator may call as somebody else (`kubectl --as`). What of them is missing is said in module `admission`.
+//!
 //! What a real API server has and this one has not: authorization (every token may do everything), admission webhooks,
 //! quotas, a Service `kubernetes` through which pods reach it, exec, attach and port forwarding, and protobuf, except
 //! for the few kinds that `kubectl create KIND` and `kubectl auth` send in no other form. Pages of a list show objects as they are when the
 //! page is asked for. Workloads (`apps`, `batch`) are stored, nothing acts on them.
 #![warn(missing_docs)]
 
+mod admission;
 mod api;
+mod caller;
 mod error;
 mod exec;
+mod expressions;
 mod faults;
 mod fields;
 mod http;
@@ -47,6 +53,7 @@ use clock::SharedClock;
 use journal::Journal;
 use tokio::net::TcpListener;
 
+pub use caller::Caller;
 pub use exec::{Finished, NotRun, PodCommands};
 pub use faults::{ApiFault, Faults, RequestFacts};
 pub use identity::IdentityError;
@@ -77,14 +84,22 @@ impl KubeSim {
         Self { server: Arc::new(Server::new(options.clock, options.journal)) }
     }
 
-    /// A client in the same process: no socket, no TLS, no token.
+    /// A client in the same process, as administrator: no socket, no TLS, no token.
     ///
     /// # Panics
     /// Outside of a tokio runtime, as every [`kube::Client`].
     pub fn client(&self, default_namespace: &str) -> kube::Client {
-        let server = Arc::clone(&self.server);
+        self.client_as(&Caller::administrator(), default_namespace)
+    }
+
+    /// A client in the same process whose requests come from `caller`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as every [`kube::Client`].
+    pub fn client_as(&self, caller: &Caller, default_namespace: &str) -> kube::Client {
+        let (server, caller) = (Arc::clone(&self.server), caller.clone());
         let service = tower::service_fn(move |request: ::http::Request<kube::client::Body>| {
-            serve::inside(Arc::clone(&server), request)
+            serve::inside(Arc::clone(&server), caller.clone(), request)
         });
         kube::Client::new(service, default_namespace)
     }

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::delete::{DeleteOptions, delete_object};
+use crate::caller::Caller;
+use crate::error::ApiResult;
 use crate::state::{
     CONFIG_MAPS, DEFINITIONS, NAMESPACES, Pending, SERVICE_ACCOUNTS, State, new_uid, seconds,
 };
@@ -204,6 +206,12 @@ pub(crate) fn address_of(collection: &str, object: &Value) -> Address {
     Address { collection: collection.into(), namespace: text("namespace"), name: text("name") }
 }
 
+/// Deletes as the garbage collector, which asks the admission policies as everybody does. A cluster's tries again when it is
+/// refused; this one says so and leaves the object until something else makes it look.
+fn collect(state: &mut State, address: &Address, options: &DeleteOptions, now: Timestamp) -> ApiResult<()> {
+    delete_object(state, address, options, now, Some(&Caller::garbage_collector())).map(drop)
+}
+
 /// Starts a deletion unless it has begun; one that was refused or finished meanwhile needs nothing more.
 fn begin_delete(state: &mut State, address: &Address, now: Timestamp) {
     let begun =
@@ -211,7 +219,7 @@ fn begin_delete(state: &mut State, address: &Address, now: Timestamp) {
     if begun {
         return;
     }
-    if let Err(error) = delete_object(state, address, &DeleteOptions::default(), now) {
+    if let Err(error) = collect(state, address, &DeleteOptions::default(), now) {
         tracing::warn!(%address, %error, "the garbage collector could not delete an object");
     }
 }
@@ -226,7 +234,7 @@ fn delete_dependents_first(state: &mut State, address: &Address, owner: &Value, 
             .store
             .get(&dependent)
             .is_some_and(|object| object["metadata"]["deletionTimestamp"].is_null());
-        if fresh && let Err(error) = delete_object(state, &dependent, &options, now) {
+        if fresh && let Err(error) = collect(state, &dependent, &options, now) {
             tracing::warn!(address = %dependent, %error, "the garbage collector could not delete a dependent");
         }
     }

@@ -34,6 +34,34 @@ impl LabelSelector {
         })
     }
 
+    /// A selector in the form that objects have (`matchLabels`, `matchExpressions`); an absent one selects everything.
+    ///
+    /// # Errors
+    /// An operator that there is not.
+    pub(crate) fn structured(selector: &Value) -> Result<Self, String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let labels = selector["matchLabels"].as_object().into_iter().flatten();
+        let mut requirements: Vec<_> =
+            labels.map(|(key, value)| Requirement::In(key.clone(), vec![text(value)])).collect();
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let key = text(&expression["key"]);
+            let values = expression["values"].as_array().into_iter().flatten().map(text).collect();
+            requirements.push(match expression["operator"].as_str() {
+                Some("In") => Requirement::In(key, values),
+                Some("NotIn") => Requirement::NotIn(key, values),
+                Some("Exists") => Requirement::Exists(key),
+                Some("DoesNotExist") => Requirement::Absent(key),
+                other => {
+                    return Err(format!(
+                        "{:?} is not a valid label selector operator",
+                        other.unwrap_or_default()
+                    ));
+                }
+            });
+        }
+        Ok(Self(requirements))
+    }
+
     pub(crate) fn matches(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
         self.0.iter().all(|requirement| holds(requirement, |key| labels[key].as_str()))

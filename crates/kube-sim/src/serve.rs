@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::api::token;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::http::path::{self, Target};
 use crate::http::reply::{self, ReplyBody};
@@ -87,15 +88,19 @@ async fn connection(
 async fn guarded(server: &Server, request: Request<Incoming>) -> Response<ReplyBody> {
     let open = matches!(path::parse(request.uri().path()), Some(Target::Health | Target::Version));
     let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let administrator = authorization.is_some_and(|value| server.identity.accepts(value));
-    let account =
-        authorization.filter(|_| !administrator).and_then(|value| token::authenticate(server, value));
-    if !open && !administrator && account.is_none() {
+    let caller = authorization.and_then(|value| {
+        if server.identity.accepts(value) {
+            Some(Caller::administrator())
+        } else {
+            token::authenticate(server, value)
+        }
+    });
+    if !open && caller.is_none() {
         return reply::refusal(&ApiError::unauthorized());
     }
     let (mut head, body) = request.into_parts();
-    if let Some(account) = account {
-        head.extensions.insert(account);
+    if let Some(caller) = caller {
+        head.extensions.insert(caller);
     }
     match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => crate::http::answer(server, head, body.to_bytes()).await,
@@ -115,12 +120,14 @@ fn unreadable(error: &(dyn std::error::Error + 'static)) -> ApiError {
 /// Answers a request from inside the process, where nobody has to prove anything.
 pub(crate) async fn inside<B>(
     server: Arc<Server>,
+    caller: Caller,
     request: Request<B>,
 ) -> Result<Response<ReplyBody>, B::Error>
 where
     B: http_body::Body<Data = Bytes>,
 {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    head.extensions.insert(caller);
     let body = body.collect().await?.to_bytes();
     Ok(crate::http::answer(&server, head, body).await)
 }

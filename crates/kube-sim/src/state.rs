@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use journal::Journal;
 use serde_json::{Value, json};
 
+use crate::expressions::Expressions;
 use crate::kinds::{Registry, ResourceType, served_versions};
 use crate::lifecycle;
 use crate::store::{Address, Store};
@@ -30,6 +31,8 @@ pub(crate) enum Pending {
 pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) registry: Arc<Registry>,
+    /// The compiled expressions of admission policies.
+    pub(crate) expressions: Expressions,
     /// The certificate by which clients know the server (PEM); none if it could not be made, which serving reports.
     pub(crate) root_certificate: Option<String>,
     pending: VecDeque<Pending>,
@@ -41,6 +44,7 @@ impl State {
         let mut state = Self {
             store: Store::new(journal),
             registry: Arc::new(Registry::builtin()),
+            expressions: Expressions::default(),
             root_certificate,
             pending: VecDeque::new(),
         };

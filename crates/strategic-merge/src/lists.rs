@@ -15,7 +15,7 @@ pub enum ListKind {
 }
 
 /// Members that are keyed wherever they appear.
-const KEYED: [(&str, &[&str]); 20] = [
+const KEYED: [(&str, &[&str]); 21] = [
     ("containers", &["name"]),
     ("initContainers", &["name"]),
     ("ephemeralContainers", &["name"]),
@@ -35,6 +35,7 @@ const KEYED: [(&str, &[&str]); 20] = [
     ("webhooks", &["name"]),
     ("drivers", &["name"]),
     ("matchConditions", &["name"]),
+    ("variables", &["name"]),
     ("hostIPs", &["ip"]),
 ];
 

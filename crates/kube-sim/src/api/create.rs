@@ -31,20 +31,21 @@ pub(crate) fn create(state: &mut State, call: &mut Call, body: Value) -> ApiResu
 }
 
 /// Stores a new object that is complete but for its identity.
-pub(crate) fn insert(state: &mut State, call: &Call, mut object: Value) -> ApiResult<Arc<Value>> {
-    let resource = &call.resource;
+pub(crate) fn insert(state: &mut State, call: &mut Call, mut object: Value) -> ApiResult<Arc<Value>> {
+    let resource = Arc::clone(&call.resource);
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let address = call.address(&name);
     // Here and not earlier: what is wrong with an object is said before where it can't be.
     check_namespace(state, call, &name)?;
     account::admit(state, call, &mut object)?;
+    call.admit(state, "CREATE", "", (None, Some(&object)))?;
     if state.store.get(&address).is_some() {
         return Err(ApiError::already_exists(&resource.group, &resource.plural, &name));
     }
     let metadata = &mut object["metadata"];
     metadata["uid"] = new_uid().into();
     metadata["creationTimestamp"] = seconds(call.now).into();
-    if objects::has_generation(resource) {
+    if objects::has_generation(&resource) {
         metadata["generation"] = 1.into();
     }
     if call.dry_run {

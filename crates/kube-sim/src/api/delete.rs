@@ -7,8 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Call, read};
+use crate::admission::{self, Asked};
+use crate::caller::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::http::query::Query;
+use crate::kinds::ResourceType;
 use crate::lifecycle::{FOREGROUND, ORPHAN, address_of, is_finished};
 use crate::objects;
 use crate::state::{NAMESPACES, PODS, State, seconds};
@@ -77,21 +80,38 @@ pub(crate) enum Deleted {
 }
 
 /// The verb.
-pub(crate) fn delete(state: &mut State, call: &Call, options: &DeleteOptions) -> ApiResult<Deleted> {
+pub(crate) fn delete(state: &mut State, call: &mut Call, options: &DeleteOptions) -> ApiResult<Deleted> {
     let address = call.address(call.name()?);
     if call.dry_run || !options.dry_run.is_empty() {
         let current = state.store.get(&address).ok_or_else(|| call.not_found(&address.name))?;
+        call.admit(state, "DELETE", "", (Some(&current), None))?;
         return Ok(Deleted::Gone(current));
     }
-    let deleted = delete_object(state, &address, options, call.now)?;
+    let (deleted, warnings) = delete_object(state, &address, options, call.now, Some(&call.caller))?;
+    call.warnings.extend(warnings);
     state.settle(call.now);
     Ok(deleted)
+}
+
+/// The same without asking the admission policies, which have been asked in another way.
+pub(super) fn delete_admitted(
+    state: &mut State,
+    call: &Call,
+    options: &DeleteOptions,
+) -> ApiResult<Arc<Value>> {
+    let address = call.address(call.name()?);
+    let current = state.store.get(&address).ok_or_else(|| call.not_found(&address.name))?;
+    if !call.dry_run && options.dry_run.is_empty() {
+        delete_object(state, &address, options, call.now, None)?;
+        state.settle(call.now);
+    }
+    Ok(current)
 }
 
 /// Deletes every selected object; the answer is what was selected.
 pub(crate) fn delete_collection(
     state: &mut State,
-    call: &Call,
+    call: &mut Call,
     options: &DeleteOptions,
 ) -> ApiResult<Vec<Arc<Value>>> {
     let selected = read::select(state, call)?;
@@ -100,8 +120,9 @@ pub(crate) fn delete_collection(
     }
     for object in &selected {
         // An earlier deletion may have taken this one along; that is no error.
-        match delete_object(state, &address_of(&call.resource.collection, object), options, call.now) {
-            Ok(_) => {}
+        let address = address_of(&call.resource.collection, object);
+        match delete_object(state, &address, options, call.now, Some(&call.caller)) {
+            Ok((_, warnings)) => call.warnings.extend(warnings),
             Err(error) if error.code == 404 => {}
             Err(error) => return Err(error),
         }
@@ -110,13 +131,15 @@ pub(crate) fn delete_collection(
     Ok(selected)
 }
 
-/// Deletes one object without drawing the consequences.
+/// Deletes one object without drawing the consequences. The admission policies are asked whether the caller may, if one is
+/// given; the second part of the answer is what they warn of.
 pub(crate) fn delete_object(
     state: &mut State,
     address: &Address,
     options: &DeleteOptions,
     now: Timestamp,
-) -> ApiResult<Deleted> {
+    caller: Option<&Caller>,
+) -> ApiResult<(Deleted, Vec<String>)> {
     let resource = state.resource_of(address).ok_or_else(ApiError::no_such_path)?;
     let Some(current) = state.store.get(address) else {
         return Err(ApiError::not_found(&resource.group, &resource.plural, &address.name));
@@ -150,16 +173,39 @@ pub(crate) fn delete_object(
     if &*address.collection == NAMESPACES {
         next["status"]["phase"] = "Terminating".into();
     }
+    if next == *current && !is_finished(&next) {
+        return Ok((Deleted::Begun(current), Vec::new()));
+    }
+    let warnings = match caller {
+        None => Vec::new(),
+        Some(caller) => admission::admit(state, &asked(caller, &resource, address, &current))?,
+    };
     if is_finished(&next) {
         return state
             .remove(address)
-            .map(Deleted::Gone)
+            .map(|gone| (Deleted::Gone(gone), warnings))
             .ok_or_else(|| ApiError::not_found(&resource.group, &resource.plural, &address.name));
     }
-    if next == *current {
-        return Ok(Deleted::Begun(current));
+    Ok((Deleted::Begun(state.put(address, next)), warnings))
+}
+
+fn asked<'a>(
+    caller: &'a Caller,
+    resource: &'a ResourceType,
+    address: &'a Address,
+    current: &'a Value,
+) -> Asked<'a> {
+    Asked {
+        caller,
+        resource,
+        subresource: "",
+        operation: "DELETE",
+        namespace: &address.namespace,
+        name: &address.name,
+        object: None,
+        old: Some(current),
+        dry_run: false,
     }
-    Ok(Deleted::Begun(state.put(address, next)))
 }
 
 fn violated(wanted: &Preconditions, current: &Value) -> Option<String> {

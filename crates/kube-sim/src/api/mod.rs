@@ -16,14 +16,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::admission::{self, Asked};
+use crate::caller::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::http::query::{FieldValidation, Query};
 use crate::kinds::ResourceType;
+use crate::state::State;
 use crate::store::Address;
 
 /// One call of a verb on a resource.
 #[derive(Debug)]
 pub(crate) struct Call {
+    pub(crate) caller: Caller,
     pub(crate) resource: Arc<ResourceType>,
     /// Empty for cluster scope, and for a list of all namespaces.
     pub(crate) namespace: String,
@@ -61,6 +65,37 @@ impl Call {
 
     pub(crate) fn conflict(&self, name: &str, why: &str) -> ApiError {
         ApiError::conflict(&self.resource.group, &self.resource.plural, name, why)
+    }
+
+    /// Asks the admission policies about what the call is about to write, and keeps what they warn of.
+    pub(crate) fn admit(
+        &mut self,
+        state: &State,
+        operation: &'static str,
+        subresource: &str,
+        (old, object): (Option<&Value>, Option<&Value>),
+    ) -> ApiResult<()> {
+        let generated = self.name.is_none()
+            && object.is_some_and(|object| {
+                let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
+                !text("generateName").is_empty() && text("name").starts_with(text("generateName"))
+            });
+        let shown = object.or(old).and_then(|object| object["metadata"]["name"].as_str()).unwrap_or_default();
+        let name = self.name.as_deref().unwrap_or(if generated { "" } else { shown });
+        let asked = Asked {
+            caller: &self.caller,
+            resource: &self.resource,
+            subresource,
+            operation,
+            namespace: &self.namespace,
+            name,
+            object,
+            old,
+            dry_run: self.dry_run,
+        };
+        let warnings = admission::admit(state, &asked)?;
+        self.warnings.extend(warnings);
+        Ok(())
     }
 
     /// Checks that a body is an object of the kind that the path names.

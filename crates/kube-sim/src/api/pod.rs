@@ -4,6 +4,7 @@ use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::Call;
+use super::delete::{DeleteOptions, delete_admitted};
 use super::read;
 use crate::error::{ApiError, ApiResult};
 use crate::exec;
@@ -13,20 +14,21 @@ use crate::server::Server;
 use crate::state::{State, seconds};
 
 /// Assigns a pod to the node that a `Binding` names.
-pub(crate) fn bind(state: &mut State, call: &Call, binding: &Value) -> ApiResult<()> {
-    let name = call.name()?;
+pub(crate) fn bind(state: &mut State, call: &mut Call, binding: &Value) -> ApiResult<()> {
+    let name = call.name()?.to_owned();
     let pod = read::get(state, call)?;
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     if node.is_empty() {
         return Err(ApiError::bad_request("binding: target.name is required"));
     }
+    call.admit(state, "CREATE", "binding", (None, Some(binding)))?;
     if !pod["metadata"]["deletionTimestamp"].is_null() {
         return Err(
-            call.conflict(name, &format!("pod {name} is being deleted, cannot be assigned to a host"))
+            call.conflict(&name, &format!("pod {name} is being deleted, cannot be assigned to a host"))
         );
     }
     if let Some(bound) = pod["spec"]["nodeName"].as_str().filter(|bound| !bound.is_empty()) {
-        return Err(call.conflict(name, &format!("pod {name} is already assigned to node {bound:?}")));
+        return Err(call.conflict(&name, &format!("pod {name} is already assigned to node {bound:?}")));
     }
     let mut next = (*pod).clone();
     next["spec"]["nodeName"] = node.into();
@@ -35,8 +37,18 @@ pub(crate) fn bind(state: &mut State, call: &Call, binding: &Value) -> ApiResult
     conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": seconds(call.now)}));
     next["status"]["conditions"] = conditions.into();
-    state.put(&call.address(name), next);
+    state.put(&call.address(&name), next);
     state.settle(call.now);
+    Ok(())
+}
+
+/// Deletes a pod as an `Eviction` asks for it. Admission policies are asked about the eviction, not about the deletion.
+pub(crate) fn evict(state: &mut State, call: &mut Call, eviction: &Value) -> ApiResult<()> {
+    let options = eviction.get("deleteOptions").filter(|options| !options.is_null()).cloned();
+    let options = DeleteOptions::read(options, &call.query)?;
+    read::get(state, call)?;
+    call.admit(state, "CREATE", "eviction", (None, Some(eviction)))?;
+    delete_admitted(state, call, &options)?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::token::User;
+use crate::caller::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::http::path::ResourcePath;
 
@@ -15,9 +15,6 @@ const REVIEWS: [(&str, &str, &str); 5] = [
     ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
 ];
 
-/// The user that a request comes from unless it carries a service account token.
-pub(crate) const USER: &str = "mountlab-admin";
-
 /// The kind of review that a path creates.
 pub(crate) fn kind(path: &ResourcePath) -> Option<&'static str> {
     REVIEWS
@@ -26,11 +23,11 @@ pub(crate) fn kind(path: &ResourcePath) -> Option<&'static str> {
         .map(|(_, _, kind)| *kind)
 }
 
-/// The answer to a review that `user` asks for, or the administrator.
+/// The answer to a review that `caller` asks for.
 pub(crate) fn answer(
     kind: &str,
     path: &ResourcePath,
-    user: Option<&User>,
+    caller: &Caller,
     mut review: Value,
 ) -> ApiResult<Value> {
     if !review.is_object() {
@@ -44,13 +41,7 @@ pub(crate) fn answer(
             "incomplete": false, "resourceRules": anything,
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
         }),
-        "SelfSubjectReview" => {
-            let (name, groups) = match user {
-                Some(user) => (user.name.as_str(), json!(user.groups)),
-                None => (USER, json!(["system:masters", "system:authenticated"])),
-            };
-            json!({"userInfo": {"username": name, "groups": groups}})
-        }
+        "SelfSubjectReview" => json!({"userInfo": caller.user_info()}),
         _ => json!({"allowed": true, "reason": "the lab's token may do everything"}),
     };
     Ok(review)

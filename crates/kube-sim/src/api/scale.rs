@@ -62,6 +62,10 @@ pub(crate) fn write(
         let cause = Cause::invalid("spec.replicas", wanted, "must be greater than or equal to 0");
         return Err(ApiError::invalid("autoscaling", "Scale", &name, &[cause]));
     }
+    let before = show(call, paths, &current);
+    let mut after = before.clone();
+    after["spec"]["replicas"] = replicas.into();
+    call.admit(state, "UPDATE", "scale", (Some(&before), Some(&after)))?;
     let mut next = (*current).clone();
     if let Some(version) = scale["metadata"]["resourceVersion"].as_str() {
         next["metadata"]["resourceVersion"] = version.into();

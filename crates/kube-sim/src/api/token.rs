@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Call, read};
+use crate::caller::Caller;
 use crate::error::{ApiError, ApiResult, Cause};
 use crate::server::Server;
 use crate::state::{PODS, SECRETS, SERVICE_ACCOUNTS, State, seconds};
@@ -17,13 +18,6 @@ const DEFAULT_SECONDS: i64 = 3600;
 const SHORTEST_SECONDS: i64 = 600;
 /// The longest time that may be asked for, in seconds.
 const LONGEST_SECONDS: i64 = 1 << 32;
-
-/// Who a service account token's holder is.
-#[derive(Clone, Debug)]
-pub(crate) struct User {
-    pub(crate) name: String,
-    pub(crate) groups: Vec<String>,
-}
 
 /// Answers a `TokenRequest` for the service account that the call names. The token is stored nowhere,
 /// and the journal never shows it.
@@ -126,7 +120,7 @@ fn address(collection: &str, namespace: &str, name: &str) -> Address {
 
 /// Whose service account token an `Authorization` header carries; nothing when the token is not of this server, not
 /// for it, expired, or when its account or the object that it is bound to is gone.
-pub(crate) fn authenticate(server: &Server, authorization: &str) -> Option<User> {
+pub(crate) fn authenticate(server: &Server, authorization: &str) -> Option<Caller> {
     let claims = server.identity.signer.read(authorization.strip_prefix("Bearer ")?)?;
     if !is_valid_now(&claims, server.now()) {
         return None;
@@ -145,14 +139,7 @@ pub(crate) fn authenticate(server: &Server, authorization: &str) -> Option<User>
                     .is_some_and(|found| found["metadata"]["uid"] == object["uid"])
         },
     );
-    all_there.then(|| User {
-        name: user_name(namespace, name),
-        groups: vec![
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ],
-    })
+    all_there.then(|| Caller::service_account(namespace, name))
 }
 
 fn is_valid_now(claims: &Value, now: Timestamp) -> bool {

@@ -90,6 +90,14 @@ pub(crate) fn commit(
     if let Tracking::Update(operation) = tracking {
         managed::track(Some(current), &mut next, operation);
     }
+    let subresource = match tracking {
+        Tracking::Update(operation) => operation.subresource.as_str(),
+        Tracking::Done => part.subresource(),
+    };
+    // Of a scale, policies see the scale; that was asked before.
+    if subresource != "scale" {
+        call.admit(state, "UPDATE", subresource, (Some(current), Some(&next)))?;
+    }
     if next == **current {
         return Ok(Arc::clone(current));
     }

@@ -17,7 +17,7 @@ pub(crate) struct Operation {
     pub(crate) manager: String,
     /// `Apply` or `Update`.
     kind: &'static str,
-    subresource: String,
+    pub(crate) subresource: String,
     api_version: String,
     time: String,
     pub(crate) resource: Arc<ResourceType>,

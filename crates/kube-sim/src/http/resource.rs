@@ -18,6 +18,7 @@ use crate::api::delete::{DeleteOptions, Deleted, delete, delete_collection, succ
 use crate::api::patch::{PatchType, patch};
 use crate::api::update::{Part, replace};
 use crate::api::{Call, create, pod, read, review, scale, token};
+use crate::caller::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::faults;
 use crate::server::Server;
@@ -28,11 +29,12 @@ pub(crate) async fn answer(
     body: Bytes,
     path: ResourcePath,
 ) -> ApiResult<Reply> {
+    let caller = request.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::administrator);
+    let caller = caller.impersonating(&request.headers)?;
     if request.method == Method::POST
         && let Some(kind) = review::kind(&path)
     {
-        let user = request.extensions.get::<token::User>();
-        return Ok(reply::json(201, &review::answer(kind, &path, user, read_body(request, &body)?)?));
+        return Ok(reply::json(201, &review::answer(kind, &path, &caller, read_body(request, &body)?)?));
     }
     let resource = server
         .registry()
@@ -43,6 +45,7 @@ pub(crate) async fn answer(
     }
     let query = Query::parse(request.uri.query().unwrap_or_default());
     let mut call = Call {
+        caller,
         namespace: path.namespace.clone().unwrap_or_default(),
         name: path.name.clone(),
         manager: query.get("fieldManager").map_or_else(|| user_agent(request), str::to_owned),
@@ -187,9 +190,7 @@ async fn part(
             ));
         }
         "eviction" if pods && request.method == Method::POST => {
-            let eviction = read_body(request, body)?;
-            let options = eviction.get("deleteOptions").filter(|options| !options.is_null()).cloned();
-            delete(&mut server.state(), call, &DeleteOptions::read(options, &call.query)?)?;
+            pod::evict(&mut server.state(), call, &read_body(request, body)?)?;
             return Ok(reply::json(
                 201,
                 &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),

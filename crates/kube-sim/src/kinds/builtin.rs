@@ -108,6 +108,10 @@ kinds! {
         admission::MutatingWebhookConfiguration, [] ["api-extensions"] status NO generation YES;
     cluster "admissionregistration.k8s.io" "v1" "validatingwebhookconfigurations"
         admission::ValidatingWebhookConfiguration, [] ["api-extensions"] status NO generation YES;
+    cluster "admissionregistration.k8s.io" "v1" "validatingadmissionpolicies"
+        admission::ValidatingAdmissionPolicy, [] ["api-extensions"] status YES generation YES;
+    cluster "admissionregistration.k8s.io" "v1" "validatingadmissionpolicybindings"
+        admission::ValidatingAdmissionPolicyBinding, [] ["api-extensions"] status NO generation YES;
     cluster "apiextensions.k8s.io" "v1" "customresourcedefinitions" apiextensions::CustomResourceDefinition,
         ["crd" "crds"] ["api-extensions"] status YES generation YES;
 }

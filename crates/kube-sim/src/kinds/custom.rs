@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Origin, ResourceType, ScalePaths};
-use crate::schema::Rules;
+use crate::expressions::Expressions;
 
 /// A printer column of a definition.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub(crate) struct Column {
 pub(crate) struct CustomVersion {
     /// `spec.versions[].schema.openAPIV3Schema`.
     pub(crate) schema: Value,
-    pub(crate) rules: Rules,
+    pub(crate) rules: Expressions,
     pub(crate) columns: Vec<Column>,
     /// Paths that field selectors may ask for, such as `.spec.color`.
     pub(crate) selectable: Vec<String>,
@@ -79,7 +79,7 @@ fn resource(spec: &Value, version: &Value, several: bool) -> ResourceType {
         scale: scale(&subresources["scale"]),
         origin: Origin::Custom(Arc::new(CustomVersion {
             schema: version["schema"]["openAPIV3Schema"].clone(),
-            rules: Rules::default(),
+            rules: Expressions::default(),
             columns: list(&version["additionalPrinterColumns"]).iter().map(column).collect(),
             selectable: list(&version["selectableFields"])
                 .iter()

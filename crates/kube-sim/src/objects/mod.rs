@@ -10,6 +10,7 @@ mod volumes;
 pub(crate) use pods::CONTAINER_LISTS;
 use serde_json::{Value, json};
 
+use crate::admission::validity;
 use crate::api::Call;
 use crate::api::update::Part;
 use crate::error::{ApiError, ApiResult, Cause};
@@ -64,6 +65,10 @@ fn complete(call: &Call, object: &mut Value) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             definitions::complete(object, &seconds(call.now));
         }
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => validity::complete_policy(object),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
+            validity::complete_binding(object);
+        }
         _ => {}
     }
 }
@@ -78,6 +83,10 @@ fn check(call: &Call, object: &Value, before: Option<(Part, &Value)>) -> Vec<Cau
         ("", "configmaps") => secrets::check_immutable(object, before.map(|(_, current)| current)),
         ("", "persistentvolumes") => volumes::check_volume(object, before.map(|(_, current)| current)),
         ("apiextensions.k8s.io", "customresourcedefinitions") => definitions::check(object),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => validity::check_policy(object),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
+            validity::check_binding(object)
+        }
         _ => Vec::new(),
     }
 }
@@ -99,7 +108,7 @@ fn complete_namespace(namespace: &mut Value) {
 }
 
 /// Sets a member that is absent.
-fn default(object: &mut Value, member: &str, value: impl Into<Value>) {
+pub(crate) fn default(object: &mut Value, member: &str, value: impl Into<Value>) {
     if let Some(members) = object.as_object_mut() {
         let slot = members.entry(member).or_insert(Value::Null);
         if slot.is_null() {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 pub(crate) use builtin::{components, metadata_component, metadata_schema, of_builtin};
 pub(crate) use complete::{complete, drop_nulls};
 pub(crate) use prune::prune;
-pub(crate) use rules::{Rules, check_rules};
+pub(crate) use rules::check_rules;
 pub(crate) use validate::{check_types, validate};
 
 /// A schema and the definitions that its references lead to.
@@ -49,7 +49,7 @@ impl<'a> Schema<'a> {
         self.get(name) == Some(&Value::Bool(true))
     }
 
-    fn text(self, name: &str) -> Option<&'a str> {
+    pub(crate) fn text(self, name: &str) -> Option<&'a str> {
         self.get(name)?.as_str()
     }
 
@@ -73,12 +73,12 @@ impl<'a> Schema<'a> {
     }
 
     /// The schema of a member, named or not.
-    fn member(self, name: &str) -> Option<Self> {
+    pub(crate) fn member(self, name: &str) -> Option<Self> {
         self.property(name).or_else(|| self.additional())
     }
 
     /// The schema of a list's items.
-    fn items(self) -> Option<Self> {
+    pub(crate) fn items(self) -> Option<Self> {
         Some(self.at(self.get("items")?))
     }
 

@@ -1,62 +1,18 @@
 //! Validation rules in CEL (`x-kubernetes-validations`).
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-use cel::objects::Key;
-use cel::{Context, Env, Program};
 use serde_json::Value;
 
 use super::{Schema, member_path};
 use crate::error::Cause;
+use crate::expressions::{Expressions, to_cel};
 use crate::fields::shape::{custom_list_kind, item_element};
-
-/// The compiled rules of a schema, each compiled on first use.
-#[derive(Default)]
-pub(crate) struct Rules {
-    programs: Mutex<HashMap<String, Result<Arc<Program>, String>>>,
-}
-
-impl fmt::Debug for Rules {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Rules").finish_non_exhaustive()
-    }
-}
-
-impl Rules {
-    fn compiled(&self, rule: &str) -> Result<Arc<Program>, String> {
-        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = programs.get(rule) {
-            return program.clone();
-        }
-        let program = environment().compile(rule).map(Arc::new).map_err(|error| error.to_string());
-        programs.insert(rule.to_owned(), program.clone());
-        program
-    }
-
-    fn evaluate(&self, rule: &str, value: cel::Value, old: Option<cel::Value>) -> Result<cel::Value, String> {
-        let program = self.compiled(rule)?;
-        let mut context = Context::with_env(Arc::clone(environment()));
-        context.add_variable_from_value("self", value);
-        if let Some(old) = old {
-            context.add_variable_from_value("oldSelf", old);
-        }
-        program.execute(&context).map_err(|error| error.to_string())
-    }
-}
-
-fn environment() -> &'static Arc<Env> {
-    static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| Arc::new(Env::stdlib()))
-}
 
 /// The rules that an object breaks. A rule about `oldSelf` is asked only where there was a value before.
 pub(crate) fn check_rules(
     object: &Value,
     old: Option<&Value>,
     schema: Schema<'_>,
-    rules: &Rules,
+    rules: &Expressions,
 ) -> Vec<Cause> {
     let mut causes = Vec::new();
     walk(object, old, schema, "", rules, &mut causes);
@@ -68,7 +24,7 @@ fn walk(
     old: Option<&Value>,
     schema: Schema<'_>,
     path: &str,
-    rules: &Rules,
+    rules: &Expressions,
     causes: &mut Vec<Cause>,
 ) {
     for validation in schema.list("x-kubernetes-validations") {
@@ -106,17 +62,17 @@ fn ask(
     old: Option<&Value>,
     schema: Schema<'_>,
     path: &str,
-    rules: &Rules,
+    rules: &Expressions,
 ) -> Option<Cause> {
     let rule = validation["rule"].as_str()?;
     if old.is_none() && mentions_old_self(rule) {
         return None;
     }
-    let this = || to_cel(value, Some(schema));
-    let before = || old.map(|old| to_cel(old, Some(schema)));
-    let problem = match rules.evaluate(rule, this(), before()) {
+    let this = to_cel(value, Some(schema));
+    let before = old.map(|old| to_cel(old, Some(schema)));
+    let problem = match evaluate(rules, rule, &this, before.as_ref()) {
         Ok(cel::Value::Bool(true)) => return None,
-        Ok(_) => message(validation, rule, rules, this(), before()),
+        Ok(_) => message(validation, rule, rules, &this, before.as_ref()),
         Err(error) => format!("rule evaluation error: {error}"),
     };
     let field = match validation["fieldPath"].as_str() {
@@ -152,57 +108,30 @@ fn mentions_old_self(rule: &str) -> bool {
 fn message(
     validation: &Value,
     rule: &str,
-    rules: &Rules,
-    this: cel::Value,
-    old: Option<cel::Value>,
+    rules: &Expressions,
+    this: &cel::Value,
+    old: Option<&cel::Value>,
 ) -> String {
     if let Some(expression) = validation["messageExpression"].as_str()
-        && let Ok(cel::Value::String(text)) = rules.evaluate(expression, this, old)
+        && let Ok(cel::Value::String(text)) = evaluate(rules, expression, this, old)
     {
         return text.to_string();
     }
     validation["message"].as_str().map_or_else(|| format!("failed rule: {rule}"), str::to_owned)
 }
 
-/// A JSON value as CEL sees it: typed by its schema, so that a date-time is a timestamp.
-fn to_cel(value: &Value, schema: Option<Schema<'_>>) -> cel::Value {
-    match value {
-        Value::Null => cel::Value::Null,
-        Value::Bool(flag) => cel::Value::Bool(*flag),
-        Value::Number(number) => {
-            let wants_double = schema.is_some_and(|schema| schema.text("type") == Some("number"));
-            match number.as_i64() {
-                Some(integer) if !wants_double => cel::Value::Int(integer),
-                _ => cel::Value::Float(number.as_f64().unwrap_or_default()),
-            }
-        }
-        Value::String(text) => to_cel_text(text, schema.and_then(|schema| schema.text("format"))),
-        Value::Array(items) => {
-            let schema = schema.and_then(Schema::items);
-            cel::Value::List(Arc::new(items.iter().map(|item| to_cel(item, schema)).collect()))
-        }
-        Value::Object(members) => {
-            let members: HashMap<Key, cel::Value> = members
-                .iter()
-                .map(|(name, value)| {
-                    let schema = schema.and_then(|schema| schema.member(name));
-                    (Key::String(Arc::new(name.clone())), to_cel(value, schema))
-                })
-                .collect();
-            cel::Value::Map(cel::objects::Map { map: Arc::new(members) })
-        }
-    }
-}
-
-fn to_cel_text(text: &str, format: Option<&str>) -> cel::Value {
-    static CONVERSIONS: OnceLock<Rules> = OnceLock::new();
-    let plain = cel::Value::String(Arc::new(text.to_owned()));
-    let function = match format {
-        Some("date-time") => "timestamp(self)",
-        Some("duration") => "duration(self)",
-        _ => return plain,
-    };
-    CONVERSIONS.get_or_init(Rules::default).evaluate(function, plain.clone(), None).unwrap_or(plain)
+/// The value of a rule about `this`.
+fn evaluate(
+    rules: &Expressions,
+    rule: &str,
+    this: &cel::Value,
+    old: Option<&cel::Value>,
+) -> Result<cel::Value, String> {
+    rules.evaluate(
+        rule,
+        &["self", "oldSelf"],
+        |name| if name == "self" { Some(this.clone()) } else { old.cloned() },
+    )
 }
 
 #[cfg(test)]
@@ -215,7 +144,7 @@ mod tests {
     fn broken(node: &Value, old: Option<&Value>, new: &Value) -> Vec<String> {
         let schema = json!({"type": "object", "properties": {"spec": node}});
         let wrap = |value: &Value| json!({"spec": value});
-        check_rules(&wrap(new), old.map(wrap).as_ref(), Schema::custom(&schema), &Rules::default())
+        check_rules(&wrap(new), old.map(wrap).as_ref(), Schema::custom(&schema), &Expressions::default())
             .into_iter()
             .map(|cause| format!("{}: {}", cause.field, cause.message))
             .collect()
