@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 /// The files of `kind/manifests/`, in the order of their names.
-const MANIFESTS: [&str; 13] = [
+const MANIFESTS: [&str; 14] = [
     include_str!("../../../kind/manifests/00-namespace.yaml"),
     include_str!("../../../kind/manifests/10-agents.kruise.io_checkpoints.yaml"),
     include_str!("../../../kind/manifests/10-agents.kruise.io_commits.yaml"),
@@ -27,6 +27,7 @@ const MANIFESTS: [&str; 13] = [
     include_str!("../../../kind/manifests/10-agents.kruise.io_trafficpolicies.yaml"),
     include_str!("../../../kind/manifests/20-rbac.yaml"),
     include_str!("../../../kind/manifests/30-sandbox-injection-config.yaml"),
+    include_str!("../../../kind/manifests/35-admission-policies.yaml"),
     include_str!("../../../kind/manifests/40-controller.yaml"),
     include_str!("../../../kind/manifests/50-manager.yaml"),
 ];

@@ -39,7 +39,7 @@ pub use logs::{LogLine, LogReader};
 pub use network::{
     InvalidSubnet, NetworkError, NetworkOptions, PacketFilter, PodLink, Subnet, try_packet_filter,
 };
-pub use node::{CommandResult, Node, NodeError, NodeOptions};
+pub use node::{CommandResult, NODE_NAME, Node, NodeError, NodeOptions};
 pub use runtime::Program;
 
 /// An error and everything that caused it, in one line.

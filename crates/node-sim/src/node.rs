@@ -25,6 +25,9 @@ use crate::policies::{self, PolicyBook};
 use crate::runtime::{Program, Runtime, RuntimeError};
 use crate::{Leftover, leftovers, registration};
 
+/// What a node is called unless its options say otherwise.
+pub const NODE_NAME: &str = "mountlab";
+
 /// What a node needs.
 #[derive(Clone)]
 pub struct NodeOptions {
@@ -83,7 +86,7 @@ impl NodeOptions {
             shim: Program { path: executable.clone(), arguments: vec!["shim".into()] },
             catalogue: Catalogue::new(executable),
             network: NetworkOptions::default(),
-            node_name: "mountlab".to_owned(),
+            node_name: NODE_NAME.to_owned(),
             host_paths: vec!["/dev/fuse".into()],
             checkpoint_space: 1 << 30,
         }

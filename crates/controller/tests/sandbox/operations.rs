@@ -75,6 +75,35 @@ async fn an_operation_goes_on_where_another_controller_left_it_and_leaves_no_lab
     assert_eq!(lab.api::<Sandbox>().list(&left).await.expect("a list").items.len(), 0);
 }
 
+/// The admission policies refuse a second one; one that came in without them waits.
+#[tokio::test]
+async fn a_second_operation_waits_for_the_first() {
+    let mut lab = Lab::bare().await;
+    lab.start_kubelet();
+    lab.start_controller();
+    running(&lab, 1).await;
+    let mut first = operation("first", "two", 1);
+    first["spec"]["paused"] = json!(true);
+    lab.create::<SandboxUpdateOps>(first).await;
+    until_operation(&lab, "the first is at work", |it| is_in(it, UpdateOpsPhase::Updating)).await;
+    lab.create::<SandboxUpdateOps>(operation("second", "three", 1)).await;
+    let waits = |it: &SandboxUpdateOps| {
+        let conditions = it.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let told = conditions::find(conditions, types::COMPLETED);
+        let tells = told.is_some_and(|it| {
+            it.reason == "AnotherOperation" && it.message.contains("SandboxUpdateOps first")
+        });
+        it.name_any() == "second" && is_in(it, UpdateOpsPhase::Pending) && tells
+    };
+    until_operation(&lab, "the second says that it waits", waits).await;
+    lab.api::<SandboxUpdateOps>().delete("first", &DeleteParams::default()).await.expect("deleted");
+    until_operation(&lab, "the second completes", |it| {
+        it.name_any() == "second" && is_in(it, UpdateOpsPhase::Completed)
+    })
+    .await;
+    lab.until::<Sandbox>("the image is the second's", |all| all.iter().all(|it| image(it) == "three")).await;
+}
+
 #[tokio::test]
 async fn a_paused_sandbox_is_upgraded_and_pauses_again() {
     let lab = Lab::new().await;

@@ -13,7 +13,7 @@ use axum::serve::ListenerExt as _;
 use clock::SharedClock;
 use contract::names::SYSTEM_NAMESPACE;
 use journal::{Journal, source};
-use kube_sim::KubeSim;
+use kube_sim::{Caller, KubeSim};
 use lab::{Component, Listener};
 use manager::{Manager, ManagerOptions};
 use prometheus_client::registry::Registry;
@@ -29,6 +29,10 @@ use crate::protocol::Report;
 
 /// How long the end of a component may take; its tasks end at their next halt.
 const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Service accounts of controller and manager.
+const CONTROLLER_ACCOUNT: &str = "sandbox-controller-manager";
+const MANAGER_ACCOUNT: &str = "sandbox-manager";
 
 /// What components are made of.
 pub(crate) struct Plan {
@@ -115,6 +119,11 @@ impl Components {
     }
 }
 
+/// A client with the service account that the component has in a cluster (`kind/manifests/20-rbac.yaml`).
+fn client(plan: &Plan, account: &str, default_namespace: &str) -> kube::Client {
+    plan.api.client_as(&Caller::service_account(SYSTEM_NAMESPACE, account), default_namespace)
+}
+
 fn runtime(name: &'static str) -> Result<Runtime, Failed> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).thread_name(name).enable_all().build().map_err(failed(name))
@@ -131,7 +140,10 @@ fn start_controller(plan: &Plan) -> Result<Process, Failed> {
     let options = controller::ControllerOptions {
         journal: Some(plan.journal.clone()),
         metrics,
-        ..controller::ControllerOptions::new(plan.api.client(SYSTEM_NAMESPACE), plan.clock.clone())
+        ..controller::ControllerOptions::new(
+            client(plan, CONTROLLER_ACCOUNT, SYSTEM_NAMESPACE),
+            plan.clock.clone(),
+        )
     };
     let reports = plan.reports.clone();
     tokio::spawn(async move {
@@ -151,7 +163,7 @@ fn start_manager(plan: &Plan) -> Result<Process, Failed> {
     let manager = Manager::new(ManagerOptions {
         journal: Some(plan.journal.clone()),
         admin_key: plan.e2b_key.clone(),
-        ..ManagerOptions::new(plan.api.client("default"), plan.clock.clone())
+        ..ManagerOptions::new(client(plan, MANAGER_ACCOUNT, "default"), plan.clock.clone())
     })
     .map_err(failed("manager"))?;
     let listener = plan.e2b.handle().and_then(TcpListener::from_std).map_err(failed("manager's address"))?;

@@ -14,8 +14,8 @@ use journal::{Journal, source};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
-use kube_sim::KubeSim;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
+use kube_sim::{Caller, KubeSim};
 use lab::Listener;
 use nas_sim::{NasOptions, NasSim};
 use node_sim::{Node, NodeOptions};
@@ -30,6 +30,9 @@ use super::faults::{self, Faults};
 use super::pages::MetricsPages;
 use super::{Listeners, commands, forward, logs, send};
 use crate::protocol::{Hello, Report, Up};
+
+/// What the API server refuses at the door, as in a cluster.
+const ADMISSION_POLICIES: &str = include_str!("../../../../kind/manifests/35-admission-policies.yaml");
 
 /// Port of the object store on the lab's bridge.
 const OBJECT_STORE_PORT: u16 = 9000;
@@ -201,7 +204,7 @@ fn serve_api(api: &KubeSim, listener: TcpListener, reports: mpsc::UnboundedSende
     });
 }
 
-/// What an installer would apply: the system namespace and the CRDs.
+/// What an installer would apply: the system namespace, the CRDs and the admission policies.
 async fn install(client: &kube::Client) -> Result<(), Failed> {
     let namespace = Namespace {
         metadata: ObjectMeta { name: Some(SYSTEM_NAMESPACE.to_owned()), ..ObjectMeta::default() },
@@ -214,7 +217,20 @@ async fn install(client: &kube::Client) -> Result<(), Failed> {
     try_join_all(definitions.iter().map(|definition| api.create(&options, definition)))
         .await
         .map_err(failed("custom resource definitions"))?;
+    let objects: Vec<DynamicObject> =
+        serde_saphyr::from_multiple(ADMISSION_POLICIES).map_err(failed("admission policies"))?;
+    for object in &objects {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource_of(object));
+        api.create(&options, object).await.map_err(failed("admission policies"))?;
+    }
     Ok(())
+}
+
+/// The resource that a manifest's object belongs to.
+fn resource_of(object: &DynamicObject) -> ApiResource {
+    let types = object.types.clone().unwrap_or_default();
+    let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &types.kind))
 }
 
 async fn start_node(
@@ -226,7 +242,7 @@ async fn start_node(
 ) -> Result<Node, Failed> {
     let executable = std::env::current_exe().map_err(failed("own executable"))?;
     let mut options = NodeOptions::new(
-        api.client("default"),
+        api.client_as(&Caller::node(node_sim::NODE_NAME), "default"),
         clock.clone(),
         journal.clone(),
         state.join("node"),
