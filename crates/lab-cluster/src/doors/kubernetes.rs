@@ -49,7 +49,9 @@ async fn handle(State(door): State<Arc<KubernetesDoor>>, request: Request) -> Re
     let prefix = format!("/{}", door.secret);
     let path = head.uri.path().strip_prefix(&prefix).filter(|path| path.starts_with('/'));
     let Some(path) = path else {
-        return body::status(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized");
+        let message = "the path does not begin with that of the server's address in the lab's kubeconfig, which is its \
+                       secret; `kubectl --raw` leaves it out, so write it before the path";
+        return body::status(StatusCode::FORBIDDEN, "Forbidden", message);
     };
     if head.headers.contains_key(UPGRADE) {
         let message = "commands in pods and forwarded ports don't pass the lab's door; use a `run` step";
