@@ -176,6 +176,7 @@ async fn an_environment_comes_up_serves_pods_is_reused_and_leaves_nothing() {
         docker(&environment, &["inspect", "--format", "{{.State.Status}}", store.container().name()]);
     assert_eq!(state.trim(), "paused");
     store.container().unpause().await.expect("it thaws");
+    store.container().unpause().await.expect("it is thawed already");
     store.until_healthy().await.expect("it is well again");
 
     // Exports come and go without a restart.

@@ -12,6 +12,12 @@ use crate::docker::Docker;
 /// How long starting or stopping one may take.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// How long freezing one is tried. A control group of version 1 can't be frozen while one of its processes waits for a
+/// disk or ends, and the container runtime gives up after a moment.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(20);
+const CANNOT_FREEZE: &str = "unable to freeze";
+const NOT_FROZEN: &str = "is not paused";
+
 const HEALTHY_DEADLINE: Duration = Duration::from_secs(120);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How long one question about its health may take.
@@ -130,17 +136,32 @@ impl Container {
     /// Freezes its processes: connections stay, nothing answers.
     ///
     /// # Errors
-    /// When it doesn't run.
+    /// When it doesn't run, or can't be frozen within [`FREEZE_DEADLINE`].
     pub async fn pause(&self) -> Result<(), KindError> {
-        self.told("pause").await
+        let started = Instant::now();
+        loop {
+            match self.told("pause").await {
+                Err(KindError::Program { reason, .. }) if reason.contains(CANNOT_FREEZE) => {
+                    if started.elapsed() > FREEZE_DEADLINE {
+                        let deadline = "deadline of freezing a container";
+                        return Err(KindError::Deadline { deadline, limit: FREEZE_DEADLINE, last: reason });
+                    }
+                }
+                outcome => return outcome,
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
     }
 
-    /// Thaws it.
+    /// Thaws it, if it is frozen.
     ///
     /// # Errors
-    /// When it isn't frozen.
+    /// When it doesn't run.
     pub async fn unpause(&self) -> Result<(), KindError> {
-        self.told("unpause").await
+        match self.told("unpause").await {
+            Err(KindError::Program { reason, .. }) if reason.contains(NOT_FROZEN) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Ends its processes: connections are refused. Its data stay.
