@@ -136,7 +136,7 @@ impl Container {
     /// Freezes its processes: connections stay, nothing answers.
     ///
     /// # Errors
-    /// When it doesn't run, or can't be frozen within [`FREEZE_DEADLINE`].
+    /// When it doesn't run, or can't be frozen within the deadline of freezing a container (20 s).
     pub async fn pause(&self) -> Result<(), KindError> {
         let started = Instant::now();
         loop {
